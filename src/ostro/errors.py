@@ -1,0 +1,92 @@
+"""The one tree of errors that users meet. Every message names the thing, the value, what is allowed and the remedy.
+
+    OstroError
+    ├── ConfigError            a number of the architecture is missing, unknown or impossible
+    ├── CheckpointError        files or tensors: truncated, missing, surplus, misshapen, refused
+    │   └── ModelNotFoundError     no such folder, file, alias or hub repository
+    ├── TokenizerError         a vocabulary that cannot be read, an id outside it
+    ├── PromptError            messages that cannot be rendered (carries the index of the message)
+    ├── RequestError           a sampling parameter or a prompt that is out of range (carries the parameter)
+    │   └── ContextLengthError     the prompt does not fit (carries the numbers)
+    ├── BackendError           a backend that is not here or cannot do what is asked
+    └── MissingExtraError      an optional package is not installed (names the extra)
+
+`assert` is for our own bugs; these classes are for everything a user can cause and mend.
+"""
+
+from __future__ import annotations
+
+
+class OstroError(Exception):
+    """Base of every error that ostro raises on purpose; its text is fit to be shown to a user as it is."""
+
+
+class ConfigError(OstroError):
+    """The architecture numbers of a checkpoint are missing, unknown or contradict each other."""
+
+
+class CheckpointError(OstroError):
+    """A file of a checkpoint, or a tensor in it, is not what it must be."""
+
+
+class ModelNotFoundError(CheckpointError):
+    """The name given is no folder, GGUF file, alias or repository that can be had."""
+
+
+class TokenizerError(OstroError):
+    """A vocabulary cannot be read, or an id or name lies outside it."""
+
+
+class PromptError(OstroError):
+    """Messages or tools that this prompt format cannot express.
+
+    `index` is the position of the offending message in the list as the caller gave it, or None.
+    """
+
+    def __init__(self, message: str, *, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class RequestError(OstroError):
+    """A request that cannot be run as asked; `param` names the field at fault, or is None."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ContextLengthError(RequestError):
+    """The prompt, or the prompt with its `max_tokens`, is longer than the model's context.
+
+    Attributes: `num_prompt_tokens`, `max_model_len`, and `max_tokens_possible` (0 when the prompt alone is too long).
+    """
+
+    def __init__(self, num_prompt_tokens: int, max_model_len: int, max_tokens: int | None = None) -> None:
+        self.num_prompt_tokens = num_prompt_tokens
+        self.max_model_len = max_model_len
+        self.max_tokens_possible = max(0, max_model_len - num_prompt_tokens)
+        asked = "" if max_tokens is None else f" and max_tokens={max_tokens}"
+        remedy = (
+            f"the largest max_tokens for this prompt is {self.max_tokens_possible}"
+            if self.max_tokens_possible
+            else "shorten the prompt, or load the model with a larger max_model_len if it has one"
+        )
+        super().__init__(
+            f"This model's maximum context length is {max_model_len} tokens. However, your prompt has "
+            f"{num_prompt_tokens} tokens{asked}: {remedy}.",
+            param="max_tokens" if self.max_tokens_possible else "prompt",
+        )
+
+
+class BackendError(OstroError):
+    """A backend is not available on this machine, or lacks what was asked of it."""
+
+
+class MissingExtraError(OstroError, ImportError):
+    """An optional dependency is not installed; the text names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'ostro[{extra}]'")
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,94 @@
+"""The few array operations that a Mistral or Llama decoder needs: what a backend must supply.
+
+Shape letters: T rows (tokens), D hidden size, N outputs and K inputs of a linear layer, V vocabulary, H heads,
+G key/value heads, d head_dim, F feed-forward size, E experts, L layers.
+
+Activations are float32 arrays of the backend (NumPy arrays or torch tensors; torch may hold another float type);
+they support `+` and indexing of rows. A weight is whatever `Ops.weight` returned for a checkpoint tensor.
+Results of a row never depend on the other rows of the call (on the cpu backend: bit for bit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ostro.checkpoint.tensors import Tensor
+from ostro.ops.batch import ForwardBatch, Int32
+
+Array: TypeAlias = Any
+"""A backend's own array."""
+Weight: TypeAlias = Any
+"""A backend's own form of a weight."""
+Expert: TypeAlias = tuple[Weight, Weight, Weight]
+"""gate_proj (F, D), up_proj (F, D), down_proj (D, F)."""
+
+
+class KVPool(Protocol):
+    """K/V of all layers in blocks of `block_size` tokens; made by `Ops.kv_pool`, read by `Ops.attention` alone."""
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in the pool."""
+
+    @property
+    def block_size(self) -> int:
+        """Tokens in a block."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the pool takes when all of it has been touched."""
+
+
+class Ops(Protocol):
+    """One backend."""
+
+    @property
+    def name(self) -> str:
+        """`reference`, `cpu`, `torch`, ..."""
+
+    def weight(self, tensor: Tensor) -> Weight:
+        """The backend's form of a tensor as the checkpoint stores it; copies only where it must."""
+
+    def embedding(self, table: Weight, token_ids: Int32) -> Array:
+        """Rows of `table` (V, D) for `token_ids` (T,): (T, D)."""
+
+    def rms_norm(self, x: Array, weight: Weight, eps: float) -> Array:
+        """x / sqrt(mean(x^2) + eps) * weight over the last axis; x (T, D), weight (D,)."""
+
+    def linear(self, x: Array, weight: Weight) -> Array:
+        """x (T, K) times the transpose of weight (N, K): (T, N)."""
+
+    def rope_table(self, positions: Int32, inv_freq: npt.NDArray[np.float32]) -> Array:
+        """cos and sin of float32(position) * inv_freq, for `rotary`: made once a step. positions (T,), inv_freq (d/2,)."""
+
+    def rotary(self, x: Array, table: Array, num_heads: int) -> Array:
+        """Rotate the pairs (i, i + d/2) of every head of x (T, num_heads * d); may work in place and returns x."""
+
+    def kv_pool(
+        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
+    ) -> KVPool:
+        """An empty pool; `dtype` is "float32", "float16" or "bfloat16"."""
+
+    def attention(
+        self, q: Array, k: Array, v: Array, pool: KVPool, layer: int, batch: ForwardBatch, window: int | None
+    ) -> Array:
+        """Store k, v (T, G * d) in the pool, then attend with q (T, H * d) causally over what the pool holds: (T, H * d).
+
+        A row at position p sees positions max(0, p - window + 1) .. p of its own sequence. Scores are scaled by d**-0.5.
+        """
+
+    def swiglu(self, gate: Array, up: Array) -> Array:
+        """silu(gate) * up, both (T, F)."""
+
+    def moe(self, x: Array, router: Weight, experts: Sequence[Expert], num_experts_per_tok: int) -> Array:
+        """Mixture of experts: x (T, D), router (E, D). Softmax over the chosen experts' router logits weighs their SwiGLUs.
+
+        Ties are broken towards the lower expert, and a token's sum runs over its experts in ascending order.
+        """
+
+    def to_numpy(self, x: Array) -> npt.NDArray[np.float32]:
+        """x as a float32 NumPy array, for the sampler."""
