@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import ostro
+
 ROOT = Path(__file__).parents[1] / "src" / "ostro"
 
 FLOORS: dict[str, int] = {
@@ -21,7 +23,8 @@ FLOORS: dict[str, int] = {
     "server": 8, "cli": 8,
 }  # fmt: skip
 SIDEWAYS = {("chat", "tokenizer"), ("cli", "server")}
-FREE = {"__init__", "__main__", "_version"}
+FREE = {"__init__", "__main__", "__version__"}
+EXPORTS = {name: home.split(".")[0] for name, home in ostro._HOMES.items()}
 
 
 def imports_of(path: Path) -> list[tuple[str, int]]:
@@ -33,7 +36,7 @@ def imports_of(path: Path) -> list[tuple[str, int]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write absolute imports, so that the floors can be read"
             if node.module == "ostro":
-                found += [(a.name, node.lineno) for a in node.names]
+                found += [(EXPORTS.get(a.name, a.name), node.lineno) for a in node.names]
             elif node.module and node.module.startswith("ostro."):
                 found.append((node.module.split(".")[1], node.lineno))
     return found

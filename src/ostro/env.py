@@ -2,6 +2,7 @@
 
 | variable | meaning |
 |---|---|
+| `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
 | `OSTRO_ISA` | force a kernel set: `portable`, `avx2` or `avx512` (default: the best that CPU and OS support) |
 | `HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN` | as `huggingface_hub` documents them |
@@ -14,11 +15,30 @@ import os
 from ostro.errors import RequestError
 
 
+def model() -> str | None:
+    """The value of OSTRO_MODEL, or None when it is not set."""
+    return os.environ.get("OSTRO_MODEL") or None
+
+
 def num_threads() -> int | None:
     """The value of OSTRO_NUM_THREADS, or None when it is not set."""
     text = os.environ.get("OSTRO_NUM_THREADS")
     if not text:
         return None
     if not text.isdigit() or int(text) < 1:
-        raise RequestError(f"OSTRO_NUM_THREADS must be a whole number of at least 1, not {text!r}.", param="num_threads")
+        raise RequestError(
+            f"OSTRO_NUM_THREADS must be a whole number of at least 1, not {text!r}.", param="num_threads"
+        )
     return int(text)
+
+
+def isa() -> str | None:
+    """The value of OSTRO_ISA, or None when it is not set; the cpu backend checks it."""
+    return os.environ.get("OSTRO_ISA") or None
+
+
+def settings() -> dict[str, str]:
+    """The variables of the table above that are set, for `ostro doctor`; a token is never shown."""
+    names = ("OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN")
+    values = {name: value for name in names if (value := os.environ.get(name))}
+    return {name: "(set)" if name == "HF_TOKEN" else value for name, value in values.items()}

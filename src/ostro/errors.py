@@ -87,6 +87,8 @@ class MissingExtraError(OstroError, ImportError):
     """An optional dependency is not installed; the text names the extra that brings it."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {package}, which is not installed. Install it with: pip install 'ostro[{extra}]'")
+        super().__init__(
+            f"{purpose} needs {package}, which is not installed. Install it with: pip install 'ostro[{extra}]'"
+        )
         self.package = package
         self.extra = extra

@@ -1,5 +1,17 @@
 """Architecture numbers: one frozen `ModelConfig`, read from every form in which checkpoints state them."""
 
+from ostro.config.gguf import from_gguf
+from ostro.config.hf import from_hf
 from ostro.config.model import Family, FrequencyFactors, Llama3Rope, ModelConfig, RopeScaling
+from ostro.config.native import from_params
 
-__all__ = ["Family", "FrequencyFactors", "Llama3Rope", "ModelConfig", "RopeScaling"]
+__all__ = [
+    "Family",
+    "FrequencyFactors",
+    "Llama3Rope",
+    "ModelConfig",
+    "RopeScaling",
+    "from_gguf",
+    "from_hf",
+    "from_params",
+]

@@ -15,7 +15,7 @@ Family: TypeAlias = Literal["mistral", "mixtral", "llama"]
 
 @dataclass(frozen=True, slots=True)
 class Llama3Rope:
-    """`rope_scaling` of type `llama3`: long wavelengths are divided by `factor`, short ones kept, those between blended.
+    """`rope_scaling` of type `llama3`: long wavelengths are divided by `factor`, short ones kept, others blended.
 
     Source: the `rope_scaling` object of Llama 3.1 and 3.2 checkpoints (factor 8 and 32).
     """
@@ -97,7 +97,9 @@ def _check(c: ModelConfig) -> None:
     )
     for name in positive.split():
         if not getattr(c, name) > 0:
-            raise ConfigError(f"{name} must be greater than 0, not {getattr(c, name)!r}: the model's config is damaged.")
+            raise ConfigError(
+                f"{name} must be greater than 0, not {getattr(c, name)!r}: the model's config is damaged."
+            )
     if c.num_attention_heads % c.num_key_value_heads:
         raise ConfigError(
             f"num_attention_heads ({c.num_attention_heads}) must be a multiple of num_key_value_heads "
@@ -107,7 +109,7 @@ def _check(c: ModelConfig) -> None:
         raise ConfigError(f"head_dim must be even for rotary embeddings, not {c.head_dim}.")
     if len(c.sliding_windows) != c.num_hidden_layers:
         raise ConfigError(
-            f"{len(c.sliding_windows)} sliding windows are given for {c.num_hidden_layers} layers; one for each is needed."
+            f"{len(c.sliding_windows)} sliding windows are given for {c.num_hidden_layers} layers; each needs one."
         )
     if any(w is not None and w < 1 for w in c.sliding_windows):
         raise ConfigError(f"sliding_window must be at least 1, or null for none; the config gives {c.sliding_windows}.")

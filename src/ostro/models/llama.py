@@ -57,11 +57,24 @@ def hidden_states(
     return decode(ops, config, weights, x, positions, attend)
 
 
-def decode(ops: Ops, config: ModelConfig, weights: LlamaWeights, x: Array, positions: Int32, attend: Attend) -> Array:
+RunLayer = Callable[[Ops, ModelConfig, LayerWeights, int, Array, Array, Attend], Array]
+"""As `decoder_layer`: a caller may put its own around it, to look at hidden states or to trade memory for time."""
+
+
+def decode(
+    ops: Ops,
+    config: ModelConfig,
+    weights: LlamaWeights,
+    x: Array,
+    positions: Int32,
+    attend: Attend,
+    run_layer: RunLayer | None = None,
+) -> Array:
     """As `hidden_states`, from embeddings x (T, D)."""
     rope = ops.rope_table(positions, inverse_frequencies(config))
+    run = run_layer or decoder_layer
     for index, layer in enumerate(weights.layers):
-        x = decoder_layer(ops, config, layer, index, x, rope, attend)
+        x = run(ops, config, layer, index, x, rope, attend)
     return ops.rms_norm(x, weights.norm, config.rms_norm_eps)
 
 

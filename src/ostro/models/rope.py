@@ -25,7 +25,7 @@ def inverse_frequencies(config: ModelConfig) -> Float32:
     if isinstance(scaling, Llama3Rope):
         plain = _llama3(plain, scaling)
     elif isinstance(scaling, FrequencyFactors):
-        plain = plain / np.asarray(scaling.factors, dtype=np.float32)
+        plain = (plain / np.asarray(scaling.factors, dtype=np.float32)).astype(np.float32)
     plain.setflags(write=False)
     return plain
 
@@ -33,7 +33,8 @@ def inverse_frequencies(config: ModelConfig) -> Float32:
 def plain_frequencies(theta: float, head_dim: int) -> Float32:
     """theta ** (-2i/d) for i in 0 .. d/2-1, computed in float32 as every checkpoint's authors did."""
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    return (np.float32(1.0) / np.power(np.float32(theta), exponents)).astype(np.float32)
+    plain: Float32 = (np.float32(1.0) / np.power(np.float32(theta), exponents)).astype(np.float32)
+    return plain
 
 
 def _llama3(plain: Float32, rope: Llama3Rope) -> Float32:
@@ -42,4 +43,5 @@ def _llama3(plain: Float32, rope: Llama3Rope) -> Float32:
     wavelength = 2 * np.pi / plain.astype(np.float64)
     blend = (context / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor)
     blend = np.clip(blend, 0.0, 1.0)
-    return ((1 - blend) * plain / rope.factor + blend * plain).astype(np.float32)
+    stretched: Float32 = ((1 - blend) * plain / rope.factor + blend * plain).astype(np.float32)
+    return stretched

@@ -1,1 +1,64 @@
-"""TODO"""
+"""Backends: the handful of array operations of a decoder, for NumPy, our C++ kernels and PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ostro.errors import BackendError
+from ostro.log import warn_once
+from ostro.ops.base import Ops
+
+BACKENDS = ("cpu", "reference", "torch")
+
+
+def get_ops(name: str = "auto", **options: Any) -> Ops:
+    """The backend called `name`; "auto" is `cpu`, or `reference` where the C++ kernels were not built.
+
+    Options: `num_threads` (cpu), `device` and `dtype` (torch). An option that a backend does not have is refused.
+
+    >>> get_ops("reference").name
+    'reference'
+    """
+    if name == "auto":
+        return _best(**options)
+    if name not in BACKENDS:
+        raise BackendError(f"There is no backend {name!r}; choose one of auto, {', '.join(BACKENDS)}.")
+    backend = _load(name)
+    try:
+        ops: Ops = backend(**options)
+    except TypeError as error:
+        given = ", ".join(options) or "none"
+        raise BackendError(f"The backend {name!r} cannot be made with these options ({given}): {error}.") from error
+    return ops
+
+
+def native_error() -> str | None:
+    """Why the C++ kernels cannot be used here, or None if they can."""
+    try:
+        _load("cpu")
+    except BackendError as error:
+        return str(error)
+    return None
+
+
+def _best(**options: Any) -> Ops:
+    reason = native_error()
+    if reason is None:
+        return get_ops("cpu", **options)
+    warn_once(f"{reason} The NumPy backend runs instead: the same results, many times slower.")
+    options.pop("num_threads", None)  # BLAS has its own threads; OMP_NUM_THREADS governs them
+    return get_ops("reference", **options)
+
+
+def _load(name: str) -> Any:
+    if name == "reference":
+        from ostro.ops.reference import ReferenceOps
+
+        return ReferenceOps
+    if name == "cpu":
+        from ostro.ops.cpu import CpuOps
+
+        return CpuOps
+    from ostro.ops.torch import TorchOps
+
+    return TorchOps

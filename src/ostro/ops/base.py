@@ -63,7 +63,7 @@ class Ops(Protocol):
         """x (T, K) times the transpose of weight (N, K): (T, N)."""
 
     def rope_table(self, positions: Int32, inv_freq: npt.NDArray[np.float32]) -> Array:
-        """cos and sin of float32(position) * inv_freq, for `rotary`: made once a step. positions (T,), inv_freq (d/2,)."""
+        """cos and sin of float32(position) * inv_freq, made once a step for `rotary`; (T,) and (d/2,)."""
 
     def rotary(self, x: Array, table: Array, num_heads: int) -> Array:
         """Rotate the pairs (i, i + d/2) of every head of x (T, num_heads * d); may work in place and returns x."""
@@ -76,16 +76,17 @@ class Ops(Protocol):
     def attention(
         self, q: Array, k: Array, v: Array, pool: KVPool, layer: int, batch: ForwardBatch, window: int | None
     ) -> Array:
-        """Store k, v (T, G * d) in the pool, then attend with q (T, H * d) causally over what the pool holds: (T, H * d).
+        """Store k, v (T, G * d) in the pool, then attend with q (T, H * d) over what the pool holds: (T, H * d).
 
-        A row at position p sees positions max(0, p - window + 1) .. p of its own sequence. Scores are scaled by d**-0.5.
+        A row at position p sees positions max(0, p - window + 1) .. p of its own sequence; scores are scaled by
+        d**-0.5.
         """
 
     def swiglu(self, gate: Array, up: Array) -> Array:
         """silu(gate) * up, both (T, F)."""
 
     def moe(self, x: Array, router: Weight, experts: Sequence[Expert], num_experts_per_tok: int) -> Array:
-        """Mixture of experts: x (T, D), router (E, D). Softmax over the chosen experts' router logits weighs their SwiGLUs.
+        """Mixture of experts: x (T, D), router (E, D); a softmax over the chosen experts' logits weighs their SwiGLUs.
 
         Ties are broken towards the lower expert, and a token's sum runs over its experts in ascending order.
         """

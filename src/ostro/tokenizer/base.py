@@ -22,7 +22,7 @@ class Tokenizer(Protocol):
 
     @property
     def version(self) -> str | None:
-        """Mistral's prompt version where the file states it: "v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken", ...; else None."""
+        """Mistral's prompt version if known: "v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken"; else None."""
 
     @property
     def source(self) -> str:
@@ -45,6 +45,10 @@ class Tokenizer(Protocol):
         """Every control token by its name, such as "[INST]" or "<|eot_id|>"."""
 
     @property
+    def dummy_prefix(self) -> bool:
+        """Whether `encode` puts SentencePiece's dummy space in front, which `decode` then takes off again."""
+
+    @property
     def chat_template(self) -> str | None:
         """The checkpoint's own Jinja template, if it ships one."""
 
@@ -61,13 +65,13 @@ class Tokenizer(Protocol):
         """As `encode`, without SentencePiece's dummy space in front: for text that goes on where other text ended."""
 
     def encode_with_control(self, text: str) -> list[int]:
-        """Ids of a rendered template in which control tokens stand as text; for templates we render, never for user text."""
+        """Ids of a rendered template in which control tokens stand as text; for templates, never for user text."""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """The bytes that the token stands for in running text (SentencePiece's space included); b"" for control tokens."""
+        """The bytes that the token stands for in running text (with SentencePiece's space); b"" for a control token."""
 
     def piece(self, token_id: int) -> str:
-        """The token as a person may read it: "▁Hello", "<0xE1>", "[INST]"."""
+        """The token as a person may read it: "▁Hello" (SentencePiece), " Hello" (the others), "<0xE1>", "[INST]"."""
 
     def decode(self, ids: Sequence[int], *, keep_control: bool = False) -> str:
         """Text of ids; SentencePiece's dummy space at the start is dropped, invalid bytes become U+FFFD.

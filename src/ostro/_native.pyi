@@ -1,0 +1,64 @@
+"""Types of the C++ module (csrc/bindings.cpp); ops/cpu.py alone uses it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
+Bytes = npt.NDArray[np.uint8]
+
+class NativeError(Exception): ...
+
+class Weight:
+    def __init__(self, kind: str, rows: int, cols: int, data: Bytes) -> None: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def cols(self) -> int: ...
+
+class Runtime:
+    def __init__(self, isa: str, num_threads: int) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def num_threads(self) -> int: ...
+    def embedding(self, table: Weight, ids: Int32, out: Float32) -> None: ...
+    def rms_norm(self, x: Float32, weight: Weight, eps: float, out: Float32) -> None: ...
+    def linear(self, x: Float32, weight: Weight, out: Float32) -> None: ...
+    def rope_table(self, positions: Int32, inv_freq: Float32, out: Float32) -> None: ...
+    def rotary(self, x: Float32, table: Float32, num_heads: int) -> None: ...
+    def swiglu(self, gate: Float32, up: Float32, out: Float32) -> None: ...
+    def attention(
+        self,
+        q: Float32,
+        k: Float32,
+        v: Float32,
+        dtype: str,
+        keys: Bytes,
+        values: Bytes,
+        layer: int,
+        positions: Int32,
+        row_starts: Int32,
+        slots: npt.NDArray[np.int64],
+        block_tables: Int32,
+        table_starts: Int32,
+        window: int,
+        out: Float32,
+    ) -> None: ...
+    def moe(
+        self,
+        x: Float32,
+        router: Weight,
+        experts: Sequence[tuple[Any, Any, Any]],
+        num_experts_per_tok: int,
+        out: Float32,
+    ) -> None: ...
+
+def cpu_features() -> list[str]: ...
+def compiled_isas() -> list[str]: ...
+def usable_isas() -> list[str]: ...

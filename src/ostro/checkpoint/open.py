@@ -1,0 +1,297 @@
+"""One way into a checkpoint, whatever its form: `open_checkpoint`.
+
+Opening reads configuration and headers only. Everything that can be wrong with names, shapes and types is found here,
+before a weight is used; tensors are mapped and made one by one, when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ostro.checkpoint.folder import Weights, read_weights
+from ostro.checkpoint.gguf import GGUFFile
+from ostro.checkpoint.names import (
+    Part,
+    Translate,
+    expected_tensors,
+    from_gguf_name,
+    from_hf_name,
+    from_native_name,
+    is_harmless,
+    make_part,
+    part_shape,
+)
+from ostro.checkpoint.safetensors import check_weight
+from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.text import read_json, some
+from ostro.config import ModelConfig, from_gguf, from_hf, from_params
+from ostro.errors import CheckpointError, ModelNotFoundError
+
+Form = Literal["hf", "native", "gguf"]
+
+
+class TensorMap(Mapping[str, Tensor]):
+    """Tensors by their HF names. Asking for one maps it and, where its file orders it otherwise, copies it."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], make: Callable[[str], Tensor]) -> None:
+        self.shapes = shapes
+        self._make = make
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """A model on disk, complete and of the right shapes.
+
+    `tensors` has HF names, `files` are those that hold them, `ignored` lists tensors of the files that the model does
+    not need (rotary frequencies, a copy of tied embeddings). A tokenizer is found in `folder`, or for a GGUF file in
+    `gguf_metadata`; the other of the two is None.
+    """
+
+    config: ModelConfig
+    form: Form
+    files: tuple[Path, ...]
+    tensors: TensorMap
+    ignored: tuple[str, ...]
+    folder: Path | None
+    gguf_metadata: Mapping[str, object] | None
+
+
+def open_checkpoint(
+    path: Path, *, extra_tensors: Mapping[str, tuple[int, ...]] | None = None, lm_head: bool = True
+) -> Checkpoint:
+    """Open a folder with `config.json` or `params.json` and safetensors, or a GGUF file; the form is seen in the data.
+
+    `extra_tensors` are names and shapes of tensors beyond the model that are wanted if they are there, such as
+    `{"score.weight": (num_labels, hidden_size)}`. With `lm_head=False` the decoder alone is wanted, as for a
+    classifier, whose files have no `lm_head.weight`; one that is there is left alone.
+
+    Raises ModelNotFoundError where there is nothing to open, ConfigError for an architecture that cannot be run, and
+    CheckpointError, naming file and tensor, for weights that are damaged, missing, surplus, misshapen or refused.
+    """
+    if not path.exists():
+        raise ModelNotFoundError(f"{path} does not exist. Give a model's folder or a GGUF file.")
+    wanted = _Wanted(dict(extra_tensors or {}), lm_head)
+    gguf_path = _gguf_path(path)
+    if gguf_path is not None:
+        return _open_gguf(gguf_path, wanted)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is no GGUF file. Safetensors are opened by their folder, which holds the configuration too: "
+            f"give {path.parent}."
+        )
+    return _open_folder(path, wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    extra: Mapping[str, tuple[int, ...]]
+    lm_head: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A tensor in a file, under the file's own name."""
+
+    name: str
+    path: Path
+    shape: tuple[int, ...]
+
+
+def _gguf_path(path: Path) -> Path | None:
+    """The GGUF file that `path` is, or that is all the weights a folder has."""
+    if path.is_file():
+        try:
+            with path.open("rb") as file:
+                is_gguf = file.read(4) == b"GGUF" or path.suffix == ".gguf"
+        except OSError as error:
+            raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+        return path if is_gguf else None
+    files = [p for p in sorted(path.glob("*.gguf")) if "-of-" not in p.name or "-00001-of-" in p.name]
+    if not files or any(path.glob("*.safetensors")):
+        return None
+    if len(files) > 1:
+        raise CheckpointError(f"{path} has several GGUF files ({some([p.name for p in files])}): give one of them.")
+    return files[0]
+
+
+def _open_gguf(path: Path, wanted: _Wanted) -> Checkpoint:
+    file = GGUFFile(path)
+    infos = file.tensor_infos
+    shapes = {name: info.shape for name, info in infos.items()}
+    freqs = file.tensor("rope_freqs.weight") if "rope_freqs.weight" in infos else None
+    if freqs is not None and (isinstance(freqs, QuantizedTensor) or freqs.ndim != 1):
+        raise CheckpointError(f"{path}: tensor rope_freqs.weight must be a vector of floats; the file is damaged.")
+    rope_freqs = None if freqs is None else [float(value) for value in freqs]
+    config = from_gguf(file.metadata, shapes, rope_freqs, source=str(path))
+    stored = {name: _Stored(name, file.paths[info.part], info.shape) for name, info in infos.items()}
+
+    def read(name: str, expert: int | None) -> Tensor:
+        return file.tensor(name) if expert is None else file.tensor(name, expert=expert)
+
+    tensors, ignored = _tensor_map(config, stored, from_gguf_name, read, wanted)
+    return Checkpoint(config, "gguf", tuple(file.paths), tensors, ignored, None, file.metadata)
+
+
+def _open_folder(folder: Path, wanted: _Wanted) -> Checkpoint:
+    weights = read_weights(folder)
+    config = _folder_config(folder, weights)
+    stored = {name: _Stored(name, file.path, file.infos[name].shape) for name, file in weights.holder.items()}
+
+    def read(name: str, _expert: int | None) -> Tensor:
+        return weights.holder[name].tensor(name)
+
+    translate = from_hf_name if weights.naming == "hf" else from_native_name
+    tensors, ignored = _tensor_map(config, stored, translate, read, wanted)
+    for name, file in weights.holder.items():
+        if name not in ignored:
+            check_weight(file.path, file.infos[name])
+    files = tuple(file.path for file in weights.files)
+    return Checkpoint(config, weights.naming, files, tensors, ignored, folder, None)
+
+
+def _folder_config(folder: Path, weights: Weights) -> ModelConfig:
+    """`config.json` for HF weights; `params.json` for native ones, or `config.json` where it is all there is."""
+    config, params, generation = (folder / f"{n}.json" for n in ("config", "params", "generation_config"))
+    if weights.naming == "native" and params.is_file():
+        holder = weights.holder.get("tok_embeddings.weight")
+        rows = holder.infos["tok_embeddings.weight"].shape[:1] if holder else ()
+        return from_params(read_json(params), source=str(params), vocab_rows=rows[0] if rows else None)
+    if not config.is_file():
+        needed = "config.json" if weights.naming == "hf" else "params.json"
+        raise CheckpointError(
+            f"{folder} has weights but no {needed}, which states the model's architecture. Download it too."
+        )
+    extra = read_json(generation) if generation.is_file() else None
+    return from_hf(read_json(config), source=str(config), generation=extra)
+
+
+def _tensor_map(
+    config: ModelConfig,
+    stored: Mapping[str, _Stored],
+    translate: Translate,
+    read: Callable[[str, int | None], Tensor],
+    wanted: _Wanted,
+) -> tuple[TensorMap, tuple[str, ...]]:
+    """The tensors by HF name, proved complete and well shaped, and the names of those that are not needed."""
+    needed = expected_tensors(config, lm_head=wanted.lm_head)
+    allowed = needed | dict(wanted.extra)
+    parts: dict[str, tuple[_Stored, Part]] = {}
+    heads: list[_Stored] = []  # output matrices that are not wanted
+    ignored: list[str] = []
+    surplus: list[_Stored] = []
+    for item in stored.values():
+        found = [Part(item.name)] if item.name in wanted.extra else translate(item.name, config.num_local_experts)
+        if found and all(part.name in allowed for part in found):
+            for part in found:
+                _add_part(parts, item, part, allowed[part.name], config)
+            continue
+        is_head = [part.name for part in found] == ["lm_head.weight"]
+        if is_head:
+            heads.append(item)
+        if is_head or is_harmless(item.name):
+            ignored.append(item.name)
+        else:
+            surplus.append(item)
+    _refuse_surplus(surplus)
+    _refuse_missing([name for name in needed if name not in parts], stored, config)
+    tensors = _lazy_tensors(config, parts, allowed, read)
+    if wanted.lm_head:
+        for item in heads:
+            _check_tied(item, read(item.name, None), tensors["model.embed_tokens.weight"])
+    return tensors, tuple(ignored)
+
+
+def _lazy_tensors(
+    config: ModelConfig,
+    parts: Mapping[str, tuple[_Stored, Part]],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str, int | None], Tensor],
+) -> TensorMap:
+    def make(name: str) -> Tensor:
+        item, part = parts[name]
+        tensor = read(item.name, part.expert if part.change == "expert" else None)
+        return make_part(tensor, part, config.head_dim, config.num_local_experts)
+
+    return TensorMap({name: shape for name, shape in shapes.items() if name in parts}, make)
+
+
+def _add_part(
+    parts: dict[str, tuple[_Stored, Part]], item: _Stored, part: Part, shape: tuple[int, ...], config: ModelConfig
+) -> None:
+    if part.name in parts:
+        raise CheckpointError(
+            f"{item.path}: tensor {item.name} holds {part.name}, which {parts[part.name][0].name} holds too. "
+            "The files are of two saves: download them again."
+        )
+    found = part_shape(item.shape, part, config.num_local_experts)
+    if found != shape:
+        raise CheckpointError(
+            f"{item.path}: tensor {item.name} has the shape {item.shape}; for {part.name} the config asks for "
+            f"{shape}{'' if found == item.shape or found is None else f', and this one gives {found}'}. Weights and "
+            "config are not of one model: download them again."
+        )
+    parts[part.name] = (item, part)
+
+
+def _refuse_surplus(surplus: list[_Stored]) -> None:
+    if surplus:
+        raise CheckpointError(
+            f"{surplus[0].path}: the model of this config has no tensor {some([item.name for item in surplus])}. "
+            "Weights and config are not of one model, or it is a variant that ostro does not run."
+        )
+
+
+def _refuse_missing(missing: list[str], stored: Mapping[str, _Stored], config: ModelConfig) -> None:
+    if not missing:
+        return
+    paths = sorted({str(item.path) for item in stored.values()})
+    hint = "download the model again"
+    if missing == ["lm_head.weight"]:
+        hint = 'set "tie_word_embeddings" (in params.json "tied_embeddings") to true if the model ties them'
+    raise CheckpointError(
+        f"{some(paths) or 'the files'}: tensor {some(missing)} is missing; {len(expected_tensors(config))} are needed: "
+        f"{hint}."
+    )
+
+
+def _check_tied(item: _Stored, head: Tensor, embedding: Tensor) -> None:
+    """A config says that the embeddings are tied: an output matrix beside them must be the same one.
+
+    Rows are compared at 64 places; two matrices that were trained apart differ in all of them.
+    """
+    same = head.shape == embedding.shape
+    if same:
+        index = np.unique(np.linspace(0, head.shape[0] - 1, 64, dtype=np.int64))
+        same = np.array_equal(_rows(head, index), _rows(embedding, index))
+    if not same:
+        raise CheckpointError(
+            f"{item.path}: tensor {item.name} differs from the embeddings, but the config says that they are tied. "
+            'Set "tie_word_embeddings" (in params.json "tied_embeddings") to false to use it.'
+        )
+
+
+def _rows(tensor: Tensor, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    if isinstance(tensor, QuantizedTensor):
+        return tensor.rows(index).dequantize()
+    rows: npt.NDArray[np.float32] = tensor[index].astype(np.float32)
+    return rows

@@ -1,0 +1,97 @@
+"""The commands inside `ostro chat`, and what a line typed there means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ostro.cli.chat_session import Session
+from ostro.cli.console import print_error, print_note, write
+from ostro.errors import OstroError
+
+
+@dataclass(frozen=True)
+class Command:
+    """`action(session, argument)`; `argument` names what may follow the command, for /help."""
+
+    action: Callable[[Session, str], None]
+    argument: str
+    help: str
+
+
+def run_line(session: Session, line: str) -> bool:
+    """Do what one line asks for; False when it asks to leave. Errors are shown, and the conversation goes on."""
+    try:
+        if not line.startswith("/"):
+            session.ask(line.strip())
+            return True
+        name, _, argument = line[1:].strip().partition(" ")
+        if name in ("exit", "quit", "bye"):
+            return False
+        command = COMMANDS.get(name)
+        if command is None:
+            names = ", ".join(f"/{known}" for known in COMMANDS)
+            print_error(f"There is no command /{name}; there are {names}. To send a line that begins with /, put a space first.")
+        else:
+            command.action(session, argument.strip())
+    except OstroError as error:
+        print_error(str(error))
+    return True
+
+
+def _help(session: Session, argument: str) -> None:
+    width = max(len(f"/{name} {command.argument}") for name, command in COMMANDS.items())
+    for name, command in COMMANDS.items():
+        print_note(f"{f'/{name} {command.argument}'.ljust(width)}  {command.help}")
+    print_note("Ctrl-C stops an answer; Alt-Enter begins a new line; the arrow keys go through what was typed before.")
+
+
+def _system(session: Session, argument: str) -> None:
+    if argument == "clear":
+        session.system = None
+    elif argument:
+        session.system = argument
+    print_note(f"System message: {session.system}" if session.system else "There is no system message.")
+
+
+def _reset(session: Session, argument: str) -> None:
+    session.reset()
+    print_note("The conversation is forgotten; the system message stays.")
+
+
+def _history(session: Session, argument: str) -> None:
+    if not session.messages:
+        print_note("Nothing has been said yet.")
+    for message in session.messages:
+        print_note(f"{message['role']}:")
+        write(message["content"] + "\n")
+
+
+def _save(session: Session, argument: str) -> None:
+    if not argument:
+        print_error("Name the file: /save FILE.json")
+        return
+    path = Path(argument).expanduser()
+    text = json.dumps({"messages": session.with_system()}, ensure_ascii=False, indent=2) + "\n"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        print_error(f"{path} exists already; choose another name.")
+    except OSError as error:
+        print_error(f"{path} cannot be written: {error.strerror}.")
+    else:
+        print_note(f"Saved to {path}. `ostro tokenize --chat {path}` shows its tokens.")
+
+
+COMMANDS: Mapping[str, Command] = {
+    "system": Command(_system, "[TEXT | clear]", "set the system message, show it, or take it away"),
+    "reset": Command(_reset, "", "begin a new conversation"),
+    "retry": Command(lambda session, _: session.retry(), "", "ask the last question again"),
+    "history": Command(_history, "", "show the conversation"),
+    "save": Command(_save, "FILE", "write the conversation to a JSON file"),
+    "help": Command(_help, "", "show this list"),
+    "exit": Command(lambda session, _: None, "", "leave (Ctrl-D too)"),
+}

@@ -1,0 +1,135 @@
+"""What the commands print: results on stdout, everything else on stderr, colours on a terminal only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def stdout() -> Console:
+    """A console for results that a person reads. No markup: the text of models and users is shown as it is."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, markup=False, highlight=False, emoji=False)
+
+
+def stderr() -> Console:
+    """A console for notes and errors."""
+    from rich.console import Console
+
+    return Console(file=sys.stderr, markup=False, highlight=False, emoji=False)
+
+
+def print_error(message: str) -> None:
+    """One line "error: ..." on stderr, red on a terminal."""
+    _print_line("error", message, "red")
+
+
+def print_warning(message: str) -> None:
+    """One line "warning: ..." on stderr, yellow on a terminal."""
+    _print_line("warning", message, "yellow")
+
+
+def print_note(message: str) -> None:
+    """A dim line on stderr."""
+    stderr().print(printable(message), style="dim", soft_wrap=True)
+
+
+def _print_line(word: str, message: str, colour: str) -> None:
+    from rich.text import Text
+
+    line = Text(f"{word}: ", style=f"bold {colour}").append(printable(" ".join(message.split())), style=f"not bold {colour}")
+    stderr().print(line, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout, indented; characters that stdout cannot encode are escaped."""
+    unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
+    write(json.dumps(value, ensure_ascii=not unicode, indent=2) + "\n")
+
+
+def write(text: str) -> None:
+    """Text on stdout at once, as it is; on a terminal without the characters that would steer it."""
+    sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
+    sys.stdout.flush()
+
+
+def printable(text: str) -> str:
+    """The text with control characters, which could move the cursor or rename the window, shown as U+FFFD.
+
+    What a model writes is no more to be trusted than what its documents say.
+    """
+    return _HIDDEN.sub("�", text.replace("\r\n", "\n"))
+
+
+def is_interactive() -> bool:
+    """Whether a person sits at both ends: stdin and stdout are terminals."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def silence_stdout() -> None:
+    """Let nothing more be written: the reader of a pipe has gone."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(devnull, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+    finally:
+        os.close(devnull)
+
+
+def table(*columns: str, right: Collection[str] = ()) -> Table:
+    """An empty table without lines; `right` names the columns of numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return made
+
+
+def print_table(rows: Table) -> None:
+    """The table on stdout; through a pipe as wide as it needs to be, so that a line stays a line."""
+    console = stdout()
+    if not console.is_terminal:
+        console.width = 1000
+    console.print(rows)
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Lines of a name and its value on stdout; names dim on a terminal."""
+    rows = table("name", "value")
+    rows.show_header = False
+    rows.columns[0].style = "dim"
+    rows.columns[0].no_wrap = True
+    for name, value in pairs:
+        rows.add_row(name, value)
+    print_table(rows)
+
+
+def binary_size(num_bytes: float) -> str:
+    """Memory for a person, in powers of 1024: "128 KiB", "3.5 GiB"."""
+    return _size(num_bytes, 1024, ("bytes", "KiB", "MiB", "GiB", "TiB"))
+
+
+def decimal_size(num_bytes: float) -> str:
+    """Files and weights for a person, in powers of 1000 as hubs and disks count: "14.5 GB"."""
+    return _size(num_bytes, 1000, ("bytes", "kB", "MB", "GB", "TB"))
+
+
+def _size(amount: float, step: int, units: tuple[str, ...]) -> str:
+    index = 0
+    while amount >= step and index + 1 < len(units):
+        amount, index = amount / step, index + 1
+    digits = 0 if index == 0 or amount >= 100 or amount == int(amount) else 1
+    return f"{amount:.{digits}f} {units[index]}"

@@ -1,0 +1,156 @@
+"""`ostro info`: a model in numbers, from its configuration alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ostro.cli.console import binary_size, decimal_size, facts, print_json
+from ostro.cli.options import Json, ModelArgument, Offline, Revision, model_or_default
+from ostro.errors import OstroError
+
+if TYPE_CHECKING:
+    from ostro.cli.model_files import ModelFiles
+    from ostro.config import ModelConfig
+
+BITS = {16: 16.0, 8: 8.5, 4: 4.5}
+"""Bits that a weight takes in memory: at 8 and 4 bits, every 32 weights have one scale of 16 bits besides."""
+
+
+def info(model: ModelArgument = None, revision: Revision = None, offline: Offline = False, json: Json = False) -> None:
+    """Show architecture, parameters, memory and formats of a model; its weights are not read."""
+    from ostro.cli.model_files import look_at
+
+    files = look_at(model_or_default(model, "ostro info nemo"), revision=revision, offline=offline)
+    described = describe(files)
+    if json:
+        print_json(described)
+    else:
+        facts(_lines(files, described))
+
+
+def describe(files: ModelFiles) -> dict[str, Any]:
+    """Everything that is shown, as one JSON object. Sizes are in bytes."""
+    from ostro.config.published import published_like
+
+    config = files.config
+    published = published_like(config)
+    total, active = config.num_parameters(), config.num_parameters(active=True)
+    return {
+        "name": files.name,
+        "path": None if files.path is None else str(files.path),
+        "form": files.form,
+        "published_as": published.name if published else None,
+        "config": asdict(config),
+        "num_parameters": {"total": total, "active": active},
+        "weight_bytes": {str(bits): round(total * each / 8) for bits, each in BITS.items()},
+        "kv_cache": _kv_cache(config),
+        "tokenizer": _tokenizer(files),
+        "files": {name: num_bytes for name, num_bytes in files.files},
+    }
+
+
+def _kv_cache(config: ModelConfig) -> dict[str, Any]:
+    """Bytes at 16 bits: of one token, and of the most that one sequence can take."""
+    per_token = config.kv_bytes_per_token(2)
+    kept = min(config.max_window or config.max_position_embeddings, config.max_position_embeddings)
+    return {"bytes_per_token": per_token, "max_tokens_kept": kept, "max_bytes": kept * per_token}
+
+
+def _tokenizer(files: ModelFiles) -> dict[str, Any] | None:
+    if files.load_tokenizer is None:
+        return None
+    try:
+        tokenizer = files.load_tokenizer()
+    except OstroError as error:
+        return {"error": str(error)}
+    return {
+        "kind": tokenizer.kind,
+        "version": tokenizer.version,
+        "vocab_size": tokenizer.vocab_size,
+        "source": tokenizer.source,
+        "chat_format": _chat_format(files, tokenizer),
+    }
+
+
+def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
+    config, cache = files.config, found["kv_cache"]
+    name = f"{files.name} ({found['published_as']})" if found["published_as"] else files.name
+    lines = [("model", name), ("path", found["path"] or "not on this machine (`ostro pull` brings it)")]
+    lines += _architecture(config)
+    lines.append(("parameters", _parameters(found["num_parameters"])))
+    lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]
+    lines.append(("", "(at 8 and 4 bits with one 16-bit scale for every 32 weights)"))
+    window = " (the window: however long the text)" if config.max_window else " (the whole context)"
+    lines.append(("K/V cache", f"{binary_size(cache['bytes_per_token'])} a token at 16 bits"))
+    lines.append(("", f"at most {binary_size(cache['max_bytes'])} for {cache['max_tokens_kept']} tokens{window}"))
+    lines += _tokenizer_lines(found["tokenizer"])
+    lines += [("files" if i == 0 else "", f"{f}  {decimal_size(n)}") for i, (f, n) in enumerate(files.files)]
+    return lines
+
+
+def _weights(found: dict[str, Any]) -> list[tuple[str, int]]:
+    return list(found["weight_bytes"].items())
+
+
+def _parameters(counts: dict[str, int]) -> str:
+    text = _count(counts["total"])
+    if counts["active"] != counts["total"]:
+        text += f", of which {_count(counts['active'])} are active for a token"
+    return text
+
+
+def _count(number: int) -> str:
+    for unit, step in (("billion", 10**9), ("million", 10**6)):
+        if number >= step:
+            return f"{number / step:.2f} {unit}"
+    return f"{number:,}"
+
+
+def _architecture(c: ModelConfig) -> list[tuple[str, str]]:
+    experts = f"; {c.num_local_experts} experts, {c.num_experts_per_tok} for a token" if c.num_local_experts else ""
+    heads = f"{c.num_attention_heads} query, {c.num_key_value_heads} key/value, head_dim {c.head_dim}"
+    vocabulary = f"{c.vocab_size} tokens, output {'tied to' if c.tie_word_embeddings else 'apart from'} the embeddings"
+    return [
+        ("family", c.family),
+        ("layers", f"{c.num_hidden_layers} of width {c.hidden_size}, feed-forward {c.intermediate_size}{experts}"),
+        ("heads", heads),
+        ("vocabulary", vocabulary),
+        ("context", f"{c.max_position_embeddings} tokens{_windows(c)}"),
+        ("rotary", f"theta {c.rope_theta:g}{_scaling(c)}"),
+        ("stored as", c.torch_dtype or "not stated"),
+    ]
+
+
+def _windows(c: ModelConfig) -> str:
+    windows = {w for w in c.sliding_windows if w is not None}
+    if not windows:
+        return ""
+    where = "" if c.max_window else f" in {sum(w is not None for w in c.sliding_windows)} layers"
+    return f", sliding window of {' and '.join(map(str, sorted(windows)))}{where}"
+
+
+def _scaling(c: ModelConfig) -> str:
+    from ostro.config import Llama3Rope
+
+    if c.rope_scaling is None:
+        return ""
+    if isinstance(c.rope_scaling, Llama3Rope):
+        r = c.rope_scaling
+        return (
+            f", llama3 scaling: factor {r.factor:g}, low {r.low_freq_factor:g}, high {r.high_freq_factor:g}, "
+            f"original context {r.original_max_position_embeddings}"
+        )
+    return ", scaled by a table of the file"
+
+
+def _tokenizer_lines(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if found is None:
+        return [("tokenizer", "known after `ostro pull`")]
+    if "error" in found:
+        return [("tokenizer", found["error"])]
+    version = f" {found['version']}" if found["version"] else ""
+    return [
+        ("tokenizer", f"{found['kind']}{version}, {found['vocab_size']} tokens"),
+        ("chat format", found["chat_format"] or "none: this is a base model"),
+    ]

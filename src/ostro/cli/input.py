@@ -1,0 +1,76 @@
+"""Where a prompt comes from: the command line, stdin, or a file of messages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ostro.errors import PromptError, RequestError
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages and tools as their JSON file states them."""
+
+    messages: list[Mapping[str, Any]]
+    tools: list[Mapping[str, Any]] | None
+
+    @property
+    def num_characters(self) -> int:
+        """Characters that the caller wrote: every text of the messages, and the tools as JSON."""
+        from json import dumps
+
+        texts = [m["content"] if isinstance(m.get("content"), str) else dumps(m, ensure_ascii=False) for m in self.messages]
+        return sum(map(len, texts)) + (len(dumps(self.tools, ensure_ascii=False)) if self.tools else 0)
+
+
+def decode(data: bytes, what: str = "stdin") -> str:
+    """The text of bytes; RequestError where they are not UTF-8."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{what} is not UTF-8 text: byte {data[error.start]:#04x} at position {error.start}. Convert it, such as "
+            "with iconv.",
+            param="prompt",
+        ) from None
+
+
+def piped() -> str | None:
+    """What stdin brings, without the line end of its last line; None when stdin is a terminal."""
+    if sys.stdin is None or sys.stdin.isatty():
+        return None
+    return decode(sys.stdin.buffer.read()).removesuffix("\n").removesuffix("\r")
+
+
+def text_or_stdin(text: str | None) -> str:
+    """The text given, else what stdin brings, else ""."""
+    return text if text is not None else (piped() or "")
+
+
+def read_conversation(path: Path) -> Conversation:
+    """A JSON file: a list of messages, or an object with `messages` and perhaps `tools`; "-" is stdin."""
+    import json
+
+    name = "stdin" if str(path) == "-" else str(path)
+    try:
+        data = sys.stdin.buffer.read() if name == "stdin" else path.read_bytes()
+    except OSError as error:
+        raise PromptError(f"{name} cannot be read: {error.strerror}.") from None
+    try:
+        value = json.loads(decode(data, name))
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"{name} is not valid JSON: {error}.") from None
+    if isinstance(value, list):
+        value = {"messages": value}
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        raise PromptError(f'{name} must hold a list of messages, or an object {{"messages": [...], "tools": [...]}}.')
+    unknown = sorted(set(value) - {"messages", "tools"})
+    if unknown:
+        raise PromptError(f"{name} has the key {unknown[0]!r}; only messages and tools are read.")
+    if value.get("tools") is not None and not isinstance(value["tools"], list):
+        raise PromptError(f"{name}: tools must be a list.")
+    return Conversation(value["messages"], value.get("tools"))

@@ -1,0 +1,40 @@
+"""`ostro pull`: bring a model onto this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ostro.cli.console import decimal_size, print_json, write
+from ostro.cli.options import Json, Offline, Revision
+
+
+def pull(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="A short name of `ostro list`, or OWNER/NAME of the hub; with :PART for one of several GGUF files.",
+        ),
+    ],
+    revision: Revision = None,
+    offline: Offline = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, and only the path as answer.")] = False,
+    json: Json = False,
+) -> None:
+    """Download a model: only the files that are needed, and what is there already is not fetched again.
+
+    Access to some models must be asked for on their page of the Hugging Face hub; then `hf auth login`, or HF_TOKEN.
+    """
+    from ostro.checkpoint import hub
+
+    report = hub.pull(name, revision=revision, offline=offline, progress=not (quiet or json))
+    if json:
+        fields = {"name": report.name, "path": str(report.path), "bytes": report.num_bytes, "files": list(report.files)}
+        print_json(fields)
+    elif quiet:
+        write(f"{report.path}\n")
+    else:
+        count = len(report.files)
+        write(f"{report.name}: {decimal_size(report.num_bytes)} in {count} file{'s' * (count != 1)}\n{report.path}\n")

@@ -1,0 +1,67 @@
+"""`ostro run`: one question, one answer."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ostro.cli.console import print_json, write
+from ostro.cli.options import (
+    Json,
+    LoadOptions,
+    ModelOption,
+    SafePrompt,
+    SamplingOptions,
+    System,
+    model_or_default,
+)
+
+if TYPE_CHECKING:
+    from ostro import LLM, SamplingParams
+
+Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the text as it comes, or all at the end.")]
+
+
+def run(
+    load: LoadOptions,
+    sampling: SamplingOptions,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="[PROMPT]", help="The question; what stdin brings is added to it.")
+    ] = None,
+    model: ModelOption = None,
+    system: System = None,
+    safe_prompt: SafePrompt = False,
+    stream: Stream = True,
+    json: Json = False,
+) -> None:
+    """Answer one question: `ostro run -m nemo "Why is the sky blue?"`, or `cat letter.txt | ostro run "Sum it up."`."""
+    from ostro.cli.input import piped
+
+    name = model_or_default(model, 'ostro run -m nemo "..."')
+    parts = [part for part in (prompt, piped()) if part]
+    if not parts:
+        raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="PROMPT")
+    params = sampling.params()
+    llm = load.load(name, max_num_seqs=1)
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": "\n\n".join(parts)})
+    if json:
+        from ostro.cli.outputs import result
+
+        print_json(result(name, llm.chat(messages, params, safe_prompt=safe_prompt)))
+    elif stream:
+        _stream(llm, messages, params, safe_prompt)
+    else:
+        text = llm.chat(messages, params, safe_prompt=safe_prompt).outputs[0].text
+        write(text if text.endswith("\n") else text + "\n")
+
+
+def _stream(llm: LLM, messages: list[dict[str, str]], params: SamplingParams, safe_prompt: bool) -> None:
+    text = ""
+    with closing(llm.stream_chat(messages, params, safe_prompt=safe_prompt)) as chunks:
+        for chunk in chunks:
+            text = chunk.text or text
+            write(chunk.text)
+    write("" if text.endswith("\n") else "\n")

@@ -1,0 +1,22 @@
+// The kernels of one ISA; a translation unit includes its vec_*.h and then this.
+#pragma once
+
+#include "types.h"
+
+#include <string.h>
+
+#include "unroll.h"
+
+#include "decode.inc.h"
+#include "linear.inc.h"
+#include "elementwise.inc.h"
+#include "attention.inc.h"
+
+namespace {
+
+constexpr ostro::Kernels table(const char* name) {
+    return {name,   linear_scratch, linear, attention_scratch, attention, decode,
+            encode, rms_norm,       rotary, swiglu,            add_scaled};
+}
+
+}  // namespace

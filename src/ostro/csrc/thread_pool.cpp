@@ -1,0 +1,166 @@
+#include "thread_pool.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <new>
+#include <thread>
+
+namespace ostro {
+namespace {
+
+constexpr int SPINS = 2000;  // times a pause of 20 to 60 ns
+
+inline void cpu_pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+// Spins, then sleeps, until `value` is no longer `old`.
+uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
+    for (int i = 0; i < SPINS; ++i) {
+        const uint32_t now = value.load(std::memory_order_acquire);
+        if (now != old) return now;
+        cpu_pause();
+    }
+    value.wait(old, std::memory_order_acquire);
+    return value.load(std::memory_order_acquire);
+}
+
+class Pool {
+  public:
+    void run(int num_threads, int64_t num_items, const std::function<void(int64_t)>& task) {
+        std::lock_guard<std::mutex> turn(turn_);
+        grow(num_threads - 1);
+        task_ = &task;
+        num_items_ = num_items;
+        helpers_ = num_threads - 1;
+        error_ = nullptr;
+        failed_.store(false, std::memory_order_relaxed);
+        next_.store(0, std::memory_order_relaxed);
+        gate_.store(0, std::memory_order_release);  // open, nobody inside
+        epoch_.fetch_add(1, std::memory_order_release);
+        epoch_.notify_all();
+        work();
+        close();
+        if (error_) std::rethrow_exception(error_);
+    }
+
+  private:
+    static constexpr uint32_t CLOSED = 1u << 31;
+
+    void grow(int workers) {
+        // Signals are for Python's main thread: a worker that took one would leave a blocked system call uninterrupted.
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        try {
+            for (; workers_ < workers; ++workers_) {
+                const uint32_t seen = epoch_.load(std::memory_order_relaxed);
+                std::thread([this, id = workers_, seen] { serve(id, seen); }).detach();
+            }
+        } catch (...) {  // no more threads to be had: those that are there do the work
+        }
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+
+    [[noreturn]] void serve(int id, uint32_t seen) {
+        for (;;) {
+            seen = wait_for_change(epoch_, seen);
+            if (!enter()) continue;
+            if (id < helpers_) work();
+            if (gate_.fetch_sub(1, std::memory_order_acq_rel) == (CLOSED | 1u)) gate_.notify_all();
+        }
+    }
+
+    // Joins the current job unless it is closed. Only inside may a worker look at the job's fields.
+    bool enter() {
+        uint32_t gate = gate_.load(std::memory_order_acquire);
+        while (!(gate & CLOSED)) {
+            if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) return true;
+        }
+        return false;
+    }
+
+    // Lets nobody in any more and waits for those inside.
+    void close() {
+        uint32_t gate = gate_.fetch_or(CLOSED, std::memory_order_acq_rel) | CLOSED;
+        while (gate != CLOSED) gate = wait_for_change(gate_, gate);
+    }
+
+    void work() {
+        while (!failed_.load(std::memory_order_relaxed)) {
+            const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
+            if (item >= num_items_) return;
+            try {
+                (*task_)(item);
+            } catch (...) {
+                if (!failed_.exchange(true)) error_ = std::current_exception();
+            }
+        }
+    }
+
+    std::mutex turn_;
+    int workers_ = 0;
+    alignas(64) std::atomic<uint32_t> epoch_{0};
+    alignas(64) std::atomic<uint32_t> gate_{CLOSED};  // CLOSED, or'ed with the number of workers inside
+    alignas(64) std::atomic<int64_t> next_{0};
+    const std::function<void(int64_t)>* task_ = nullptr;
+    int64_t num_items_ = 0;
+    int helpers_ = 0;
+    std::atomic<bool> failed_{false};
+    std::exception_ptr error_;
+};
+
+// Never destroyed: its threads may outlive the static objects of the process.
+std::atomic<Pool*> pool{nullptr};
+
+void forget_pool() { pool.store(new Pool, std::memory_order_release); }
+
+Pool& the_pool() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        forget_pool();
+        pthread_atfork(nullptr, nullptr, forget_pool);  // the child has none of the threads
+    });
+    return *pool.load(std::memory_order_acquire);
+}
+
+struct Scratch {
+    float* data = nullptr;
+    int64_t count = 0;
+    ~Scratch() { free(data); }
+};
+
+}  // namespace
+
+void parallel_for(int num_threads, int64_t num_items, const std::function<void(int64_t)>& task) {
+    if (num_threads <= 1 || num_items <= 1) {
+        for (int64_t item = 0; item < num_items; ++item) task(item);
+        return;
+    }
+    the_pool().run(num_threads, num_items, task);
+}
+
+float* thread_scratch(int64_t count) {
+    thread_local Scratch scratch;
+    if (count > scratch.count) {
+        free(scratch.data);
+        scratch.data = nullptr, scratch.count = 0;
+        const int64_t rounded = (count + 1023) / 1024 * 1024;
+        void* data = nullptr;
+        if (posix_memalign(&data, 64, (size_t)rounded * sizeof(float)) != 0) throw std::bad_alloc();
+        scratch.data = static_cast<float*>(data);
+        scratch.count = rounded;
+    }
+    return scratch.data;
+}
+
+}  // namespace ostro

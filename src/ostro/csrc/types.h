@@ -1,0 +1,93 @@
+// Plain structs between the driver (ops.cpp) and the kernels, and the table of kernels that one ISA supplies.
+//
+// The kernels are compiled once per ISA from the same source. Those translation units may include this header and
+// nothing of the C++ library: an inline function of the library compiled with AVX-512 could be the copy that the
+// linker keeps for everybody, and would then crash on older CPUs.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace ostro {
+
+// How a tensor lies in memory: plain floats, or GGUF blocks along a row.
+enum class Kind : int { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K };
+
+struct KindInfo {
+    Kind kind;
+    const char* name;
+    int64_t elements;  // of one block
+    int64_t bytes;     // of one block
+};
+
+inline constexpr KindInfo KINDS[] = {
+    {Kind::F32, "F32", 1, 4},       {Kind::F16, "F16", 1, 2},       {Kind::BF16, "BF16", 1, 2},
+    {Kind::Q4_0, "Q4_0", 32, 18},   {Kind::Q4_1, "Q4_1", 32, 20},   {Kind::Q5_0, "Q5_0", 32, 22},
+    {Kind::Q5_1, "Q5_1", 32, 24},   {Kind::Q8_0, "Q8_0", 32, 34},   {Kind::Q2_K, "Q2_K", 256, 84},
+    {Kind::Q3_K, "Q3_K", 256, 110}, {Kind::Q4_K, "Q4_K", 256, 144}, {Kind::Q5_K, "Q5_K", 256, 176},
+    {Kind::Q6_K, "Q6_K", 256, 210},
+};
+
+// A matrix (rows, cols) whose rows follow each other; `data` may have any alignment.
+struct WeightView {
+    const uint8_t* data;
+    int64_t rows;
+    int64_t cols;
+    int64_t row_bytes;
+    Kind kind;
+};
+
+// y[t * ldy + n] = x[t] . weight[n] for all T rows and n0 <= n < n1. Rows of x are zero-padded to a multiple of MAX_LANES.
+struct LinearTask {
+    const WeightView* weight;
+    const float* x;
+    int64_t T;
+    int64_t ldx;
+    float* y;
+    int64_t ldy;
+    int64_t n0;
+    int64_t n1;
+};
+
+// Attention of `num_rows` rows of one sequence with one K/V head and the `rep` query heads that share it.
+struct AttentionTask {
+    const float* q;  // first row of the tile; rows are `ldq` floats apart, as in `out`
+    float* out;
+    int64_t ldq;
+    int64_t num_rows;
+    const int32_t* positions;  // of the rows of the tile
+    int64_t head;              // K/V head
+    int64_t rep;               // query heads of a K/V head
+    int64_t head_dim;
+    const uint8_t* keys;  // this layer: (num_blocks, num_kv_heads, block_size, head_dim)
+    const uint8_t* values;
+    Kind kind;
+    int64_t num_kv_heads;
+    int64_t block_size;
+    const int32_t* table;  // physical block of logical block table_start + i
+    int64_t table_start;
+    int64_t window;  // 0: none
+    float scale;
+};
+
+inline constexpr int64_t MAX_LANES = 16;
+
+struct Kernels {
+    const char* name;
+    // Floats of scratch that a task needs; scratch is aligned to 64 bytes.
+    int64_t (*linear_scratch)(int64_t T, int64_t cols);
+    void (*linear)(const LinearTask& task, float* scratch);
+    int64_t (*attention_scratch)(int64_t num_rows, int64_t rep, int64_t head_dim);
+    void (*attention)(const AttentionTask& task, float* scratch);
+    // Elements [begin, end) of one row as float32; begin and end lie on block borders.
+    void (*decode)(Kind kind, const uint8_t* row, int64_t begin, int64_t end, float* out);
+    // float32 to `kind` (F32, F16 or BF16), round to nearest even.
+    void (*encode)(Kind kind, const float* x, int64_t n, uint8_t* out);
+    void (*rms_norm)(const float* x, const float* weight, int64_t D, float eps, float* y);
+    void (*rotary)(float* x, const float* cos, const float* sin, int64_t num_heads, int64_t half);
+    void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
+    // out += scale * x
+    void (*add_scaled)(float scale, const float* x, int64_t n, float* out);
+};
+
+}  // namespace ostro

@@ -1,0 +1,210 @@
+"""The cpu backend: NumPy arrays and the C++ kernels of `ostro._native`.
+
+Weights are used where their file is mapped, in their stored type; sums are float32. The bits of a row's results do not
+depend on the rows beside it, on how a prompt is cut into chunks, on the pool's layout or on the number of threads.
+They may differ in the last places between kernel sets (OSTRO_ISA). Shape letters are those of `ostro.ops.base`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.errors import BackendError
+from ostro.ops.batch import ForwardBatch, Int32
+from ostro.ops.dtypes import DTYPES
+from ostro.ops.threads import decide_threads
+
+try:
+    from ostro import _native
+except ImportError as error:
+    raise BackendError(
+        f"The C++ kernels of the cpu backend cannot be used ({error}). "
+        "Install ostro again where a C++20 compiler is found."
+    ) from error
+
+Float32: TypeAlias = npt.NDArray[np.float32]
+Weight: TypeAlias = _native.Weight
+Expert: TypeAlias = tuple[Weight, Weight, Weight]
+
+KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CpuKVPool:
+    """K and V as bytes: each (L, num_blocks, G, block_size, d * size of an element); `kind` is the element's type."""
+
+    keys: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.uint8]
+    kind: str
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in the pool."""
+        return int(self.keys.shape[1])
+
+    @property
+    def block_size(self) -> int:
+        """Tokens in a block."""
+        return int(self.keys.shape[3])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of K and V together."""
+        return int(self.keys.nbytes + self.values.nbytes)
+
+
+class CpuOps:
+    """`Ops` over the C++ kernels.
+
+    num_threads: threads of every operation; None: `decide_threads()`. Errors: BackendError for an OSTRO_ISA that cannot
+    run here, for arrays of a wrong type or shape, and for ids, slots or tables that point outside what there is.
+    """
+
+    name = "cpu"
+
+    def __init__(self, num_threads: int | None = None) -> None:
+        count = decide_threads().count if num_threads is None else num_threads
+        self._native = _native.Runtime(os.environ.get("OSTRO_ISA", ""), count)
+
+    @property
+    def isa(self) -> str:
+        """The kernel set in use: `portable`, `avx2` or `avx512`."""
+        return str(self._native.isa)
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of every operation."""
+        return int(self._native.num_threads)
+
+    def weight(self, tensor: Tensor) -> Weight:
+        """A view of the tensor (N, K), or (D,) for a norm; a copy only if its rows do not follow each other."""
+        if isinstance(tensor, QuantizedTensor):
+            return _native.Weight(tensor.kind, *tensor.shape, _bytes(tensor.blocks))
+        if tensor.ndim not in (1, 2):
+            raise BackendError(f"A weight has one or two axes, not the shape {tensor.shape}.")
+        kind = KINDS.get(tensor.dtype.name)
+        if kind is None:
+            raise BackendError(f"The cpu backend holds weights of {', '.join(DTYPES)}, not {tensor.dtype.name}.")
+        rows, cols = tensor.shape if tensor.ndim == 2 else (1, len(tensor))
+        return _native.Weight(kind, rows, cols, _bytes(tensor))
+
+    def embedding(self, table: Weight, token_ids: Int32) -> Float32:
+        """(V, D)[(T,)] -> (T, D)."""
+        out = np.empty((len(token_ids), table.cols), np.float32)
+        self._native.embedding(table, _dense("token_ids", token_ids, np.int32, 1), out)
+        return out
+
+    def rms_norm(self, x: Float32, weight: Weight, eps: float) -> Float32:
+        """x / sqrt(mean(x^2) + eps) * weight."""
+        out = np.empty_like(_dense("x", x, np.float32, 2))
+        self._native.rms_norm(x, weight, eps, out)
+        return out
+
+    def linear(self, x: Float32, weight: Weight) -> Float32:
+        """(T, K) x (N, K) -> (T, N)."""
+        out = np.empty((len(x), weight.rows), np.float32)
+        self._native.linear(_dense("x", x, np.float32, 2), weight, out)
+        return out
+
+    def rope_table(self, positions: Int32, inv_freq: Float32) -> Float32:
+        """cos and sin: (2, T, d/2)."""
+        out = np.empty((2, len(positions), len(inv_freq)), np.float32)
+        frequencies = _dense("inv_freq", inv_freq, np.float32, 1)
+        self._native.rope_table(_dense("positions", positions, np.int32, 1), frequencies, out)
+        return out
+
+    def rotary(self, x: Float32, table: Float32, num_heads: int) -> Float32:
+        """Rotate the pairs (i, i + d/2) of each head, in place; returns x."""
+        self._native.rotary(_dense("x", x, np.float32, 2), _dense("table", table, np.float32, 3), num_heads)
+        return x
+
+    def kv_pool(
+        self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
+    ) -> CpuKVPool:
+        """Zeroed memory; the system gives the pages when they are first written."""
+        if dtype not in KINDS:
+            raise BackendError(f"A K/V cache of dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}.")
+        size = 4 if dtype == "float32" else 2
+        shape = (num_layers, num_blocks, num_kv_heads, block_size, head_dim * size)
+        if min(shape) < 1:
+            raise BackendError(f"Every number of a K/V cache must be at least 1, not {shape}.")
+        return CpuKVPool(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), KINDS[dtype])
+
+    def attention(
+        self,
+        q: Float32,
+        k: Float32,
+        v: Float32,
+        pool: CpuKVPool,
+        layer: int,
+        batch: ForwardBatch,
+        window: int | None,
+    ) -> Float32:
+        """Store k and v, then attend; a window of None sees everything before."""
+        if window is not None and window < 1:
+            raise BackendError(f"A sliding window must be at least 1, not {window}.")
+        out = np.empty_like(_dense("q", q, np.float32, 2))
+        self._native.attention(
+            q,
+            _dense("k", k, np.float32, 2),
+            _dense("v", v, np.float32, 2),
+            pool.kind,
+            pool.keys,
+            pool.values,
+            layer,
+            _dense("positions", batch.positions, np.int32, 1),
+            _dense("row_starts", batch.row_starts, np.int32, 1),
+            _dense("slots", batch.slots, np.int64, 1),
+            _dense("block_tables", batch.block_tables, np.int32, 2),
+            _dense("table_starts", batch.table_starts, np.int32, 1),
+            window or 0,
+            out,
+        )
+        return out
+
+    def swiglu(self, gate: Float32, up: Float32) -> Float32:
+        """silu(gate) * up."""
+        out = np.empty_like(_dense("gate", gate, np.float32, 2))
+        self._native.swiglu(gate, _dense("up", up, np.float32, 2), out)
+        return out
+
+    def moe(self, x: Float32, router: Weight, experts: Sequence[Expert], num_experts_per_tok: int) -> Float32:
+        """Each expert runs once over the rows that chose it; sums run in ascending order of experts."""
+        out = np.empty_like(_dense("x", x, np.float32, 2))
+        self._native.moe(x, router, list(experts), num_experts_per_tok, out)
+        return out
+
+    def to_numpy(self, x: Float32) -> Float32:
+        """x itself."""
+        return x
+
+
+def cpu_features() -> dict[str, list[str]]:
+    """For `ostro doctor`: `features` of the CPU, kernel sets `compiled` in, and those `usable` here, the best last."""
+    return {
+        "features": list(_native.cpu_features()),
+        "compiled": list(_native.compiled_isas()),
+        "usable": list(_native.usable_isas()),
+    }
+
+
+def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """The array's bytes in one row: a view where it is dense."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _dense(name: str, array: npt.NDArray[Any], dtype: type, ndim: int) -> npt.NDArray[Any]:
+    """`array`, if it is what the kernels take."""
+    if array.dtype != dtype or array.ndim != ndim or not array.flags.c_contiguous:
+        raise BackendError(
+            f"{name} must be a dense {np.dtype(dtype).name} array with {ndim} axes, not {array.dtype.name} of shape "
+            f"{array.shape} and strides {array.strides}."
+        )
+    return array
