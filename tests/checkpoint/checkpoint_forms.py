@@ -14,8 +14,6 @@ from gguf_writer import write_gguf
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-NAMES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
-
 
 def config_json(**changes: Any) -> dict[str, Any]:
     """A small Mistral in the manner of transformers 4."""

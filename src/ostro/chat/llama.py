@@ -42,15 +42,18 @@ BUILTIN_TOOLS = ("brave_search", "wolfram_alpha", "code_interpreter")
 TEMPLATE_DATE = datetime.date(2024, 7, 26)
 """The date that the checkpoints' templates state where the caller gives none."""
 
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class LlamaFormat:
     """A dialect and how custom tools are described and called.
 
-    `tool_format` "pythonic" (`[f(a=1), g(b=2)]`) is that of the 1B and 3B models of Llama 3.2 in Meta's documents, so it
-    goes with the dialect `meta`. `tools_in` is where the definitions stand in the dialect `template`: in the first user
+    `tool_format` "pythonic" (`[f(a=1), g(b=2)]`) is that of Llama 3.2's text models in Meta's documents, so it goes with
+    the dialect `meta`. `tools_in` is where the definitions stand in the dialect `template`: in the first user
     message, as the checkpoints do by default, or in the system message. The dialect `meta` has one place for each:
     a user message of its own for JSON, the system message for pythonic.
     """
@@ -113,8 +116,8 @@ class LlamaFormat:
         for name in builtin_tools:
             if name not in BUILTIN_TOOLS:
                 raise PromptError(f"builtin_tools has {name!r}; Llama 3.1 knows {', '.join(BUILTIN_TOOLS)}.")
-        if self.dialect == "llama3" and (tools or builtin_tools or today):
-            raise PromptError("The prompt format llama-3 has neither tools nor dates; Llama 3.1 and newer have.")
+        if self.dialect == "llama3" and (tools or builtin_tools):
+            raise PromptError("The prompt format llama-3 has no tools; use a model of Llama 3.1 or newer.")
         writer = _Writer(self, PromptBuilder(tokenizer), tools, tuple(builtin_tools), today)
         out = writer.write(conversation, add_generation_prompt)
         return out.build(self.name, self.stop_tokens, conversation.repairs, conversation.tool_call_ids)
@@ -181,7 +184,7 @@ class _Writer:
         return dump(content) if self._form.dialect == "template" else self._trimmed(content)
 
     def _write_system(self, turn: Turn | None) -> None:
-        lines = self._template_lines() if self._form.dialect == "template" else self._meta_lines(turn)
+        lines = self._lines(turn)
         instructions = self._system_instructions(turn)
         if turn is None and not lines and not instructions:
             return
@@ -195,6 +198,16 @@ class _Writer:
         if self._form.dialect == "meta":
             self._out.text(instructions, "tools")
         self._end(origin)
+
+    def _lines(self, turn: Turn | None) -> str:
+        """What the format itself says in the system header."""
+        match self._form.dialect:
+            case "template":
+                return self._template_lines()
+            case "meta":
+                return self._meta_lines(turn)
+            case "llama3":
+                return ""
 
     def _template_lines(self) -> str:
         lines = "Environment: ipython\n" if self._builtin_tools or self._tools else ""
@@ -269,7 +282,11 @@ class _Writer:
         arguments = arguments_of(call.arguments)
         if is_builtin:
             code = arguments.get("code") if isinstance(arguments, dict) and self._form.dialect == "meta" else None
-            return code if isinstance(code, str) and call.name == "code_interpreter" else builtin_call(call.name, arguments)
+            return (
+                code
+                if isinstance(code, str) and call.name == "code_interpreter"
+                else builtin_call(call.name, arguments)
+            )
         if self._form.dialect == "meta":
             return meta_json_call(call.name, arguments)
         return f'{{"name": "{call.name}", "parameters": {dump(arguments)}}}'

@@ -28,7 +28,8 @@ def template_instructions(tools: Sequence[Tool], *, in_user_message: bool) -> st
         "Given the following functions, please respond with a JSON for a function call "
         "with its proper arguments that best answers the given prompt.\n\n"
         if in_user_message
-        else "You have access to the following functions. To call a function, please respond with JSON for a function call."
+        else "You have access to the following functions. "
+        "To call a function, please respond with JSON for a function call."
     )
     definitions = "".join(f"{json.dumps(tool_object(tool), ensure_ascii=False, indent=4)}\n\n" for tool in tools)
     return f"{lead}{_ANSWER_IN_JSON}{definitions}"

@@ -194,7 +194,9 @@ def _parse_call(call: object, index: int) -> ToolCall:
     if isinstance(arguments, Mapping):
         arguments = _dump(arguments, index)
     if arguments is not None and not isinstance(arguments, str):
-        raise _error(index, f"has tool call arguments of type {type(arguments).__name__}; they are JSON text or an object")
+        raise _error(
+            index, f"has tool call arguments of type {type(arguments).__name__}; they are JSON text or an object"
+        )
     return ToolCall(name, arguments or "", _string(call, "id", index))
 
 
@@ -213,7 +215,9 @@ def _parse_tool(tool: Mapping[str, Any] | Tool, where: str) -> Tool:
     if description is not None and not isinstance(description, str):
         raise PromptError(f"{where} ({name}) has a description of type {type(description).__name__}; it is a string.")
     if parameters is not None and not isinstance(parameters, Mapping):
-        raise PromptError(f"{where} ({name}) has parameters of type {type(parameters).__name__}; they are a JSON schema.")
+        raise PromptError(
+            f"{where} ({name}) has parameters of type {type(parameters).__name__}; they are a JSON schema."
+        )
     built = Tool(name, description, parameters, bool(function.get("strict")))
     try:
         json.dumps([name, description, parameters], ensure_ascii=False).encode()

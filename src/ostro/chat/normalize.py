@@ -17,7 +17,7 @@ SAFE_PROMPT = (
     "Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, "
     "prejudiced, or negative content. Ensure replies promote fairness and positivity."
 )
-"""The guardrail of Mistral's API, in front of any other system text. Source: Mistral's documentation of guardrailing."""
+"""The guardrail of Mistral's API, in front of other system text. Source: its documentation."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _fold_system(turns: list[Turn]) -> tuple[Turn | None, list[Turn]]:
 
 
 def _check_order(turns: list[Turn], rules: FormatRules, mender: Mender) -> None:
-    """What strict mode asks of the order, where the format has one; in default mode these are repaired or written as they are."""
+    """Refuse, in strict mode, system messages where a format with alternating roles does not have them."""
     if not rules.merge_turns:
         return
     previous = None

@@ -36,7 +36,10 @@ def pair_results(turns: list[Turn], rules: FormatRules, mender: Mender, add_gene
         message = turn.message
         if isinstance(message, AssistantMessage) and message.tool_calls:
             _check_tools(turn, rules, mender)
-            calls = tuple(call if call.id else replace(call, id=f"none:{turn.index}:{n}") for n, call in enumerate(message.tool_calls))
+            calls = tuple(
+                call if call.id else replace(call, id=f"none:{turn.index}:{n}")
+                for n, call in enumerate(message.tool_calls)
+            )
             block = _Block(turn, calls)
             blocks.append(block)
             laid.append(block)
@@ -59,11 +62,20 @@ def pair_results(turns: list[Turn], rules: FormatRules, mender: Mender, add_gene
 
 def _check_tools(turn: Turn, rules: FormatRules, mender: Mender) -> None:
     if not rules.tools:
-        raise mender.error(turn.index, "has tool calls or results, which this format cannot write", "leave them out, or use a model with tools")
+        raise mender.error(
+            turn.index,
+            "has tool calls or results, which this format cannot write",
+            "leave them out, or use a model with tools",
+        )
 
 
 def _place_result(
-    turn: Turn, message: ToolMessage, blocks: list[_Block], last: Turn | _Block | None, rules: FormatRules, mender: Mender
+    turn: Turn,
+    message: ToolMessage,
+    blocks: list[_Block],
+    last: Turn | _Block | None,
+    rules: FormatRules,
+    mender: Mender,
 ) -> bool:
     found = _find_call(message, blocks)
     if found is None:
@@ -80,7 +92,7 @@ def _place_result(
 
 
 def _find_call(message: ToolMessage, blocks: list[_Block]) -> tuple[_Block, int] | None:
-    """The latest unanswered call of the result's id; failing that, one where either side lacks the id and names agree."""
+    """The latest open call of the result's id; failing that, one where either side lacks the id and names agree."""
     open_calls = [(block, number) for block in reversed(blocks) for number in block.unanswered()]
     for block, number in open_calls:
         if block.calls[number].id == message.tool_call_id:
@@ -113,7 +125,9 @@ def _flatten(block: _Block, rules: FormatRules, mender: Mender) -> list[Turn]:
     message = block.turn.message
     assert isinstance(message, AssistantMessage)
     if len(block.calls) > 1 and not rules.parallel_calls:
-        mender.mend(block.turn.index, "makes several calls at once", "they were written one after another, each with its result")
+        mender.mend(
+            block.turn.index, "makes several calls at once", "they were written one after another, each with its result"
+        )
         return _unroll(block, message)
     numbers = sorted(block.results) if rules.sort_results else list(block.results)
     return [replace(block.turn, message=replace(message, tool_calls=block.calls)), *(block.results[n] for n in numbers)]

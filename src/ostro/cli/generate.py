@@ -13,6 +13,7 @@ from ostro.cli.options import Json, LoadOptions, ModelOption, SamplingOptions, m
 
 if TYPE_CHECKING:
     from ostro import LLM, RequestOutput, SamplingParams
+    from ostro.engine.outputs import Logprob
 
 _SAMPLING = "Sampling"
 
@@ -43,9 +44,20 @@ class AllSamplingOptions(SamplingOptions):
         typer.Option(metavar="ID=X", help="Add X to the score of a token; repeatable.", rich_help_panel=_SAMPLING),
     ] = None
 
+    include_stop: Annotated[
+        bool, typer.Option("--include-stop", help="Keep what ended the text in it.", rich_help_panel=_SAMPLING)
+    ] = False
+    keep_special: Annotated[
+        bool, typer.Option("--keep-special", help="Write control tokens by their names.", rich_help_panel=_SAMPLING)
+    ] = False
+
     def given(self) -> dict[str, Any]:
-        """The options that the user gave, with biases as numbers."""
+        """The options that the user gave, under the names that `SamplingParams` has for them."""
         given = super().given()
+        if given.pop("include_stop", False):
+            given["include_stop_str_in_output"] = True
+        if given.pop("keep_special", False):
+            given["skip_special_tokens"] = False
         if self.logit_bias:
             given["logit_bias"] = dict(_bias(text) for text in self.logit_bias)
         return given
@@ -103,12 +115,14 @@ def _show(llm: LLM, output: RequestOutput) -> None:
             _show_logprobs(llm, completion.token_ids, completion.logprobs)
 
 
-def _show_logprobs(llm: LLM, token_ids: list[int], logprobs: list[Any]) -> None:
-    rows = table("ID", "TOKEN", "LOGPROB", "LIKELIEST", right=("ID", "LOGPROB"))
-    stdout().print()
+def _show_logprobs(llm: LLM, token_ids: list[int], logprobs: list[dict[int, Logprob]]) -> None:
+    rows = table("ID", "TOKEN", "LOGPROB", "RANK", "LIKELIEST", right=("ID", "LOGPROB", "RANK"))
+    piece = llm.tokenizer.piece
     for token_id, here in zip(token_ids, logprobs, strict=True):
-        likeliest = "  ".join(f"{llm.tokenizer.piece(i)} {value:.3f}" for i, value in here.items())
-        rows.add_row(str(token_id), llm.tokenizer.piece(token_id), f"{here[token_id]:.3f}", likeliest)
+        chosen, best = here[token_id], sorted(here.items(), key=lambda item: item[1].rank)
+        likeliest = "  ".join(f"{piece(i)} {value.logprob:.3f}" for i, value in best)
+        rows.add_row(str(token_id), piece(token_id), f"{chosen.logprob:.3f}", str(chosen.rank), likeliest)
+    stdout().print()
     print_table(rows)
 
 

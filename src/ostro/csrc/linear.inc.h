@@ -20,7 +20,8 @@ constexpr int64_t DIRECT_ROWS = 32;
 constexpr int64_t TB = 128;  // rows whose accumulators fit into L2 together: TB * NB * L floats
 
 template <int M, int N, Kind K>
-inline void dot_step(const float* x, int64_t ldx, const uint8_t* const* w, int64_t k, int64_t tail, Vec (&acc)[M][N]) {
+ALWAYS_INLINE void dot_step(const float* x, int64_t ldx, const uint8_t* const (&w)[N], int64_t k, int64_t tail,
+                            Vec (&acc)[M][N]) {
     Vec xs[M];
     unroll<M>([&](auto m) { xs[m] = vload(x + m * ldx + k); });
     unroll<N>([&](auto n) {

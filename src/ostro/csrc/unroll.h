@@ -2,6 +2,8 @@
 // every index is a constant by then, and its own unrolling comes too late for that.
 #pragma once
 
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
 namespace {
 
 template <int I>
@@ -10,7 +12,7 @@ struct Index {
 };
 
 template <int N, int I = 0, typename Body>
-inline __attribute__((always_inline)) void unroll(Body&& body) {
+ALWAYS_INLINE void unroll(Body&& body) {
     if constexpr (I < N) {
         body(Index<I>{});
         unroll<N, I + 1>(body);

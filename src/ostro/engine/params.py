@@ -17,7 +17,7 @@ class SamplingParams:
     The scores (logits) of a step pass through these stages, in this order:
 
     1. `repetition_penalty` r: of every token in the prompt or the answer so far, a positive score is divided by r
-       and a negative one multiplied. 1 is off.
+       and a negative one multiplied; 0.01 .. 100, 1 is off.
     2. `frequency_penalty` f and `presence_penalty` p, each -2 .. 2: f times the number of times that a token stands
        in the answer so far, and p if it stands there at all, are subtracted. 0 is off.
     3. `logit_bias`: token id -> number in -100 .. 100 that is added.
@@ -76,7 +76,7 @@ class SamplingParams:
         _integer("seed", self.seed, -(2**63), 2**64 - 1, optional=True)
         _number("presence_penalty", self.presence_penalty, -2, 2)
         _number("frequency_penalty", self.frequency_penalty, -2, 2)
-        _number("repetition_penalty", self.repetition_penalty, 0, None, open_low=True)
+        _number("repetition_penalty", self.repetition_penalty, 0.01, 100)
         _integer("min_tokens", self.min_tokens, 0, None)
         _integer("max_tokens", self.max_tokens, 1, None, optional=True)
         _integer("logprobs", self.logprobs, 0, None, optional=True)

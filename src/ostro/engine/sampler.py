@@ -82,8 +82,9 @@ def choose(scores: Float32, params: SamplingParams, draws: np.random.Generator) 
         return best
     ids, probabilities = candidates(scores, params)
     cumulative = np.cumsum(probabilities)
-    place = np.searchsorted(cumulative, draws.random() * cumulative[-1], side="right")
-    return int(ids[min(int(place), len(ids) - 1)])
+    total = cumulative[-1]
+    point = min(draws.random() * total, np.nextafter(total, 0))  # a product that rounds up to total has no place
+    return int(ids[np.searchsorted(cumulative, point, side="right")])
 
 
 def candidates(scores: Float32, params: SamplingParams) -> tuple[Ids, Float64]:

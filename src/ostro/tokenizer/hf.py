@@ -45,8 +45,8 @@ class HfTokenizer(VocabularyTokenizer):
 def load_hf(path: Path, settings: Settings | None = None) -> HfTokenizer:
     """A tokenizer of a tokenizer.json.
 
-    Control tokens are the added tokens flagged special, those written <|name|>, the unknown token, BOS and EOS. Other added
-    tokens are text, found in text before anything is merged. BOS and EOS are those that `settings` names, else
+    Control tokens are the added tokens flagged special, those written <|name|>, the unknown token, BOS and EOS. Other
+    added tokens are text, found in text before anything is merged. BOS and EOS are those that `settings` names, else
     <s> or <|begin_of_text|>, </s> or <|end_of_text|>. The file's post-processor (which adds BOS) is not used.
     """
     source = str(path)

@@ -21,7 +21,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 # the same model with normalizer_spec.add_dummy_prefix = false.
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 
-# Field 1 (text), field 2 (a float32), field 3 (the type) of a user-defined piece; the length byte is checked by the text.
+# A user-defined piece: field 1 (length and text), field 2 (a float32), field 3 (the type).
 _USER_DEFINED_CONTROL = re.compile(rb"\n.<\|[^<>|]*\|>\x15....\x18\x04", re.DOTALL)
 
 PROBE = "a"

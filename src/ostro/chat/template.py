@@ -1,0 +1,294 @@
+"""A checkpoint's own Jinja template, for models whose family's renderer does not apply.
+
+A template knows control tokens as text, and users may write the same text. So before rendering, the characters of the
+callers' strings that could be part of a control token's name are exchanged for private ones, and exchanged back behind
+the rendering, when the control tokens of the template itself have been found. The text between two control tokens is
+encoded in one piece, so for harmless messages the ids are those that transformers would give.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from ostro.chat.jsontext import arguments_of, tool_object
+from ostro.chat.messages import AssistantMessage, Message, Tool, ToolMessage
+from ostro.chat.normalize import Conversation
+from ostro.chat.rules import FormatRules
+from ostro.chat.segments import Prompt, PromptBuilder, Segment
+from ostro.errors import PromptError
+from ostro.tokenizer.base import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateFormat:
+    """A Jinja template as `tokenizer_config.json` or `chat_template.jinja` holds it."""
+
+    source: str
+
+    @property
+    def name(self) -> str:
+        """As in `named_format`."""
+        return "template"
+
+    @property
+    def stop_tokens(self) -> tuple[str, ...]:
+        """What ends a turn in the templates of the field, besides EOS."""
+        return ("</s>", "<|eot_id|>", "<|eom_id|>", "<|end_of_text|>", "<|im_end|>")
+
+    @property
+    def rules(self) -> FormatRules:
+        """A template decides by itself what it can express, so nothing is merged or moved."""
+        return FormatRules(
+            name=self.name,
+            tools=True,
+            merge_turns=False,
+            fold_system=False,
+            user_first=False,
+            content_with_calls=True,
+            parallel_calls=True,
+            sort_results=False,
+            nine_character_ids=True,
+            answer_after_answer=True,
+        )
+
+    def render(
+        self,
+        tokenizer: Tokenizer,
+        conversation: Conversation,
+        tools: Sequence[Tool],
+        *,
+        today: datetime.date | None = None,
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
+        """Segments of a conversation. PromptError if the template fails, refuses, or takes too many steps.
+
+        Exactly one BOS stands at the start, whether the template writes one, two or none.
+        """
+        turns = [turn.message for turn in conversation.turns]
+        strings = [*_strings([_message(m) for m in turns]), *_strings([tool_object(tool) for tool in tools])]
+        mask = _Mask(tokenizer.control_tokens, strings)
+        messages = [mask.tree(_message(message)) for message in turns]
+        if conversation.is_open:
+            messages[-1]["content"] += mask.end
+        rendered = _render(
+            self.source,
+            mask,
+            today,
+            messages=messages,
+            tools=[mask.tree(tool_object(tool)) for tool in tools] or None,
+            documents=None,
+            add_generation_prompt=add_generation_prompt and not conversation.is_open,
+            bos_token=_name(tokenizer, tokenizer.bos_id),
+            eos_token=_name(tokenizer, tokenizer.eos_id),
+        )
+        if conversation.is_open:
+            if mask.end not in rendered:
+                raise PromptError(
+                    "The checkpoint's chat template does not write the message that is to be continued. "
+                    "Ask without prefix.",
+                    index=conversation.turns[-1].index,
+                )
+            rendered = rendered[: rendered.rindex(mask.end)]
+        out = PromptBuilder(tokenizer)
+        out.extend(_segments(tokenizer, mask, rendered))
+        return out.build(self.name, self.stop_tokens, conversation.repairs, conversation.tool_call_ids)
+
+
+class _Mask:
+    """Exchanges characters of the callers' strings so that they spell no control token, nor a part of one at an end.
+
+    `end` is a mark for the end of a message that is to be continued.
+    """
+
+    def __init__(self, control_tokens: Iterable[str], strings: Iterable[str]) -> None:
+        self._names = sorted(filter(None, control_tokens), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._names))) if self._names else re.compile(r"(?!)")
+        characters = sorted(set("".join(self._names)))
+        first = _free_block(strings, len(characters) + 1)
+        self._masked = {ord(c): chr(first + 1 + n) for n, c in enumerate(characters)}
+        self._plain = {ord(m): chr(c) for c, m in self._masked.items()}
+        self.end = chr(first)
+        self._heads, self._tails = _ends(tuple(self._names))
+        self._longest = max(map(len, self._names), default=0)
+
+    def tree(self, value: Any) -> Any:
+        """The value with all its strings masked, those of keys too."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.tree(key): self.tree(item) for key, item in value.items()}
+        return [self.tree(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    def text(self, text: str) -> str:
+        """Names of control tokens masked; so is a first or last character that could complete one begun outside."""
+        text = self._pattern.sub(lambda match: match.group().translate(self._masked), text)
+        if text and self._could_end_one(text):
+            text = text[0].translate(self._masked) + text[1:]
+        if text and self._could_begin_one(text):
+            text = text[:-1] + text[-1].translate(self._masked)
+        return text
+
+    def plain(self, text: str) -> str:
+        """The text as it was before masking."""
+        return text.translate(self._plain)
+
+    def split(self, rendered: str) -> Iterator[tuple[str, bool]]:
+        """Runs of the rendering, and whether each is a control token of the template."""
+        position = 0
+        for match in self._pattern.finditer(rendered):
+            if position < match.start():
+                yield rendered[position : match.start()], False
+            yield match.group(), True
+            position = match.end()
+        if position < len(rendered):
+            yield rendered[position:], False
+
+    def escaped(self, text: str) -> str:
+        """JSON escaped to ASCII with the masks as characters again."""
+        for mask in [*self._masked.values(), self.end]:
+            text = text.replace(json.dumps(mask)[1:-1], mask)
+        return text
+
+    def _could_end_one(self, text: str) -> bool:
+        """Whether the text begins with the rest of a name, or is a piece out of the middle of one."""
+        if any(text[:length] in self._tails for length in range(1, self._longest)):
+            return True
+        return len(text) < self._longest and any(text in name[1:-1] for name in self._names)
+
+    def _could_begin_one(self, text: str) -> bool:
+        return any(text[-length:] in self._heads for length in range(1, self._longest))
+
+
+@lru_cache(maxsize=8)
+def _ends(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+    """Every proper beginning and every proper end of the names."""
+    heads = (name[:length] for name in names for length in range(1, len(name)))
+    return frozenset(heads), frozenset(name[start:] for name in names for start in range(1, len(name)))
+
+
+def _free_block(strings: Iterable[str], size: int) -> int:
+    """The first of `size` code points of a private plane that no string uses."""
+    used = {ord(c) for text in strings for c in text if ord(c) >= 0xF0000}
+    for first in range(0xF0000, 0xFFF00, size):
+        if used.isdisjoint(range(first, first + size)):
+            return first
+    raise PromptError("The messages use all characters of a private plane of Unicode; leave U+F0000 to U+FFFFD free.")
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _strings(key)
+            yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)
+
+
+def _message(message: Message) -> dict[str, Any]:
+    """A message as templates expect it: arguments of calls as objects."""
+    described: dict[str, Any] = {"role": message.role, "content": message.content}
+    if isinstance(message, AssistantMessage) and message.tool_calls:
+        described["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": arguments_of(c.arguments)}}
+            for c in message.tool_calls
+        ]
+    if isinstance(message, ToolMessage):
+        described |= {"tool_call_id": message.tool_call_id, "name": message.name}
+    return described
+
+
+def _render(source: str, mask: _Mask, today: datetime.date | None, **context: Any) -> str:
+    from jinja2.exceptions import SecurityError, TemplateError
+
+    from ostro.chat.sandbox import MAX_SIZE, BoundedEnvironment
+
+    environment = BoundedEnvironment()
+    environment.filters["tojson"] = lambda value, **options: _tojson(mask, value, **options)
+    environment.globals["raise_exception"] = _raise
+    if today is not None:
+        environment.globals["strftime_now"] = lambda form: _strftime(today, form)
+    pieces: list[str] = []
+    size = 0
+    try:
+        for piece in environment.from_string(source).generate(**context):
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_SIZE:
+                raise SecurityError(f"it writes more than {MAX_SIZE:,} characters")
+    except _Refusal as refusal:
+        raise PromptError(f"The checkpoint's chat template refuses these messages: {refusal}") from None
+    except TemplateError as error:
+        raise PromptError(f"The checkpoint's chat template cannot be used: {error}. {_REMEDY}") from None
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        AssertionError,
+    ) as error:
+        raise PromptError(
+            f"The checkpoint's chat template fails on these messages: {type(error).__name__}: {error}. {_REMEDY}"
+        ) from None
+    return "".join(pieces)
+
+
+_REMEDY = "Name a prompt format (such as mistral-v3 or llama-3.1), or mend the template."
+
+
+class _Refusal(Exception):  # noqa: N818 - not an error of ours: the template's own word
+    """A template's call of raise_exception."""
+
+
+def _raise(message: object) -> None:
+    raise _Refusal(str(message))
+
+
+def _tojson(
+    mask: _Mask,
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """The filter that transformers gives to templates."""
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    return mask.escaped(text) if ensure_ascii else text
+
+
+def _strftime(today: datetime.date, form: object) -> str:
+    return datetime.datetime(today.year, today.month, today.day).strftime(str(form))
+
+
+def _name(tokenizer: Tokenizer, token_id: int | None) -> str:
+    return "" if token_id is None else tokenizer.piece(token_id)
+
+
+def _segments(tokenizer: Tokenizer, mask: _Mask, rendered: str) -> list[Segment]:
+    """Control tokens of the template by id, what stands between them by plain encoding; one BOS in front."""
+    bos = _name(tokenizer, tokenizer.bos_id)
+    while bos and rendered.startswith(bos):
+        rendered = rendered[len(bos) :]
+    segments = []
+    if tokenizer.bos_id is not None:
+        segments.append(Segment("control", (tokenizer.bos_id,), bos, "bos"))
+    for run, is_control in mask.split(rendered):
+        if is_control:
+            segments.append(Segment("control", (tokenizer.control_tokens[run],), run, "template"))
+        else:
+            text = mask.plain(run)
+            # SentencePiece's dummy space stands in front of a sequence, not behind a control token.
+            encode = tokenizer.encode_continuation if segments else tokenizer.encode
+            segments.append(Segment("text", tuple(encode(text)), text, "template"))
+    return segments

@@ -1,0 +1,122 @@
+"""`EngineConfig`: the sizes of an engine, and how the open ones are found from model and memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ostro.cache import KVCache
+from ostro.config import ModelConfig
+from ostro.engine.memory import available_memory
+from ostro.errors import RequestError
+
+KV_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """Sizes of an engine; None is found from the model and the memory (`EngineConfig.sizes`).
+
+    `block_size` tokens make a block of K/V. `num_blocks`, or `kv_cache_bytes`, or `kv_memory_fraction` of the memory
+    that is available bounds the pool. `kv_dtype` "auto" is the checkpoint's own type, float16 if it states none.
+    At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
+    `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
+    """
+
+    block_size: int = 16
+    num_blocks: int | None = None
+    kv_cache_bytes: int | None = None
+    kv_memory_fraction: float = 0.5
+    kv_dtype: str = "auto"
+    max_num_seqs: int = 16
+    max_num_batched_tokens: int = 512
+    max_model_len: int | None = None
+    enable_prefix_caching: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("block_size", "max_num_seqs", "max_num_batched_tokens"):
+            _at_least_one(name, getattr(self, name))
+        for name in ("num_blocks", "kv_cache_bytes", "max_model_len"):
+            if getattr(self, name) is not None:
+                _at_least_one(name, getattr(self, name))
+        if self.num_blocks is not None and self.kv_cache_bytes is not None:
+            raise RequestError(
+                f"num_blocks ({self.num_blocks}) and kv_cache_bytes ({self.kv_cache_bytes}) both size the K/V pool: "
+                "give one of them.",
+                param="kv_cache_bytes",
+            )
+        if not 0 < self.kv_memory_fraction <= 1:
+            raise RequestError(
+                f"kv_memory_fraction must be greater than 0 and at most 1, not {self.kv_memory_fraction!r}.",
+                param="kv_memory_fraction",
+            )
+        if self.kv_dtype not in ("auto", *KV_DTYPES):
+            raise RequestError(
+                f"kv_dtype must be auto, {', '.join(KV_DTYPES)}, not {self.kv_dtype!r}.", param="kv_dtype"
+            )
+
+    def sizes(self, model: ModelConfig, weight_bytes: int = 0) -> EngineSizes:
+        """All sizes for a model. `weight_bytes` of mapped weights are not in memory yet but will be, so they are left
+        out of what is available.
+
+        RequestError if the pool cannot hold `max_model_len`, with the numbers; or if that is beyond the model.
+        """
+        kv_dtype = self._dtype(model)
+        block_bytes = model.kv_bytes_per_token(KV_DTYPES[kv_dtype]) * self.block_size
+        wished = self._max_model_len(model)
+        needed = self._blocks(model, wished)  # for one sequence of that length
+        num_blocks = self.num_blocks
+        if num_blocks is None:
+            room = self.kv_cache_bytes
+            if room is None:
+                room = int((available_memory() - weight_bytes) * self.kv_memory_fraction)
+            # More than all sequences can ever use is of no use, even to the prefix cache of a small model.
+            num_blocks = min(max(room, 0) // block_bytes, self.max_num_seqs * needed)
+        if num_blocks < needed:
+            wished = self._shortened(model, wished, num_blocks, needed, block_bytes)
+        return EngineSizes(num_blocks, kv_dtype, wished)
+
+    def _dtype(self, model: ModelConfig) -> str:
+        if self.kv_dtype != "auto":
+            return self.kv_dtype
+        return model.torch_dtype if model.torch_dtype in KV_DTYPES else "float16"
+
+    def _max_model_len(self, model: ModelConfig) -> int:
+        context = model.max_position_embeddings
+        if self.max_model_len is None:
+            return context
+        # Distances stay below the window however long the text, so a windowed model may go beyond its table of positions.
+        if self.max_model_len > context and model.max_window is None:
+            raise RequestError(
+                f"max_model_len ({self.max_model_len}) is greater than the model's context of {context} tokens; "
+                f"give {context} or less.",
+                param="max_model_len",
+            )
+        return self.max_model_len
+
+    def _blocks(self, model: ModelConfig, num_tokens: int) -> int:
+        return KVCache(1, self.block_size, model.max_window).max_blocks(num_tokens)
+
+    def _shortened(self, model: ModelConfig, wished: int, num_blocks: int, needed: int, block_bytes: int) -> int:
+        """What the pool holds of the context, if the user did not insist on more and it is more than nothing."""
+        if self.max_model_len is None and model.max_window is None and num_blocks:
+            return num_blocks * self.block_size
+        raise RequestError(
+            f"The K/V cache has room for {num_blocks} blocks of {self.block_size} tokens, but a text of {wished} tokens "
+            f"needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger kv_cache_bytes, "
+            "or kv_dtype='float16'.",
+            param="max_model_len",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSizes:
+    """What an `EngineConfig` comes to for one model: `num_blocks` of K/V in `kv_dtype`, texts of `max_model_len`."""
+
+    num_blocks: int
+    kv_dtype: str
+    max_model_len: int
+
+
+def _at_least_one(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise RequestError(f"{name} must be a whole number of at least 1, not {value!r}.", param=name)

@@ -1,0 +1,161 @@
+"""A request and its answers while they run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ostro.engine import sampler
+from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
+from ostro.engine.params import SamplingParams
+from ostro.engine.scheduler import TokenSequence
+from ostro.engine.stop import StopStrings
+from ostro.tokenizer.base import Tokenizer
+from ostro.tokenizer.detokenize import StreamDetokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endings:
+    """The tokens that end an answer: `eos` of the model (none with `ignore_eos`), `stop` of the request."""
+
+    eos: frozenset[int]
+    stop: frozenset[int]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Sequence(TokenSequence):
+    """One answer of a request: what it has drawn, said and remembered."""
+
+    index: int
+    params: SamplingParams
+    endings: Endings
+    max_tokens: int
+    draws: np.random.Generator
+    history: sampler.History | None
+    stream: TextStream | None
+    text: str = ""
+    logprobs: list[dict[int, Logprob]] | None = None
+    cumulative_logprob: float | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens of the answer so far."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def banned(self) -> frozenset[int]:
+        """Tokens that `min_tokens` makes impossible at the next step."""
+        if self.num_output_tokens >= self.params.min_tokens:
+            return frozenset()
+        return self.endings.eos | self.endings.stop
+
+    def append(self, token_id: int) -> None:
+        """Add the token that was drawn; sets `finish_reason` if the answer ends with it."""
+        self.token_ids.append(token_id)
+        if self.history is not None:
+            self.history.add(token_id)
+        if token_id in self.endings.stop or token_id in self.endings.eos:
+            self._say(token_id if self.params.include_stop_str_in_output else None)
+            self._end("stop", token_id if token_id in self.endings.stop else None)
+            return
+        self._say(token_id)
+        if self.stream is not None and self.stream.matched is not None:
+            self._end("stop", self.stream.matched)
+        elif self.num_output_tokens >= self.max_tokens:
+            self._end("length", None)
+
+    def abort(self) -> None:
+        """End here; the text that was held back is given out."""
+        self._end("abort", None)
+
+    def output(self) -> CompletionOutput:
+        """The answer as it stands."""
+        return CompletionOutput(
+            index=self.index,
+            text=self.text,
+            token_ids=self.token_ids[self.num_prompt_tokens :],
+            cumulative_logprob=self.cumulative_logprob,
+            logprobs=None if self.logprobs is None else list(self.logprobs),
+            finish_reason=self.finish_reason,
+            stop_reason=self.stop_reason,
+        )
+
+    def _say(self, token_id: int | None) -> None:
+        if self.stream is not None and token_id is not None:
+            self.text += self.stream.push(token_id, check=self.num_output_tokens > self.params.min_tokens)
+
+    def _end(self, reason: FinishReason, stop_reason: int | str | None) -> None:
+        self.finish_reason, self.stop_reason = reason, stop_reason
+        if self.stream is not None:
+            self.text += self.stream.flush()
+
+
+class TextStream:
+    """Tokens to text that is certain: whole characters, and nothing of a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, params: SamplingParams, *, at_start: bool) -> None:
+        visible = frozenset[int]() if params.skip_special_tokens else frozenset(tokenizer.control_tokens.values())
+        self._detokenizer = StreamDetokenizer(tokenizer, at_start=at_start, visible_control=visible)
+        self._stops = StopStrings(params.stop_strings, include=params.include_stop_str_in_output)
+
+    @property
+    def matched(self) -> str | None:
+        """The stop string that ended the text."""
+        return self._stops.matched
+
+    def push(self, token_id: int, *, check: bool) -> str:
+        """The text that is certain with this token; without `check` no stop string is looked for in it."""
+        text = self._detokenizer.push(token_id)
+        return self._stops.push(text) if check else text
+
+    def flush(self) -> str:
+        """The rest at the end of the answer."""
+        if self.matched is not None:
+            return ""
+        rest = self._stops.push(self._detokenizer.flush())
+        return rest + self._stops.flush()
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Request:
+    """A prompt and its answers."""
+
+    request_id: str
+    prompt: str | None
+    prompt_token_ids: list[int]
+    sequences: list[Sequence]
+    arrival_time: float = field(default_factory=time.monotonic)
+    first_scheduled_time: float | None = None
+    first_token_time: float | None = None
+    finished_time: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer has ended."""
+        return all(sequence.finish_reason is not None for sequence in self.sequences)
+
+    def output(self) -> RequestOutput:
+        """The request as it stands."""
+        return RequestOutput(
+            request_id=self.request_id,
+            prompt=self.prompt,
+            prompt_token_ids=list(self.prompt_token_ids),
+            outputs=[sequence.output() for sequence in self.sequences],
+            finished=self.finished,
+            num_cached_tokens=self.sequences[0].num_cached_tokens or 0,
+            metrics=RequestMetrics(
+                self.arrival_time, self.first_scheduled_time, self.first_token_time, self.finished_time
+            ),
+        )
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Scoring(TokenSequence):
+    """A text whose logits are wanted at every position: `visit(start, logits (R, V))` gets them in order."""
+
+    visit: Callable[[int, sampler.Float32], None]

@@ -1,0 +1,184 @@
+"""Which tokens are computed in the next step: continuous batching with chunked prefill, in integers only.
+
+A step has a budget of tokens. Sequences that decode come first, then prefills in the order of arrival, in chunks of
+whatever budget is left, then new sequences. When blocks run out, the youngest running sequence is preempted: it gives
+its blocks back and waits again, its generated tokens now being part of what must be computed. The oldest can always
+go on, because it alone fits the pool (`EngineCore` refuses what does not), so everything ends.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from ostro.cache import KVCache, SequenceCache
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class TokenSequence:
+    """What the scheduler knows of one answer.
+
+    `order` is the place in the queue, unique. `token_ids` are the prompt and the answer so far. Sequences of the same
+    `salt` share prefixes; None shares nothing. A sequence with a `leader` has the same prompt and waits until the
+    leader has computed it, to share its blocks.
+    """
+
+    order: int
+    token_ids: list[int]
+    num_prompt_tokens: int
+    salt: Hashable | None = None
+    leader: TokenSequence | None = None
+    cache: SequenceCache | None = None
+    prompt_computed: bool = False
+    num_cached_tokens: int | None = None
+    """Tokens of the prompt that were found in the cache when the sequence first ran; None before."""
+
+    @property
+    def num_computed_tokens(self) -> int:
+        """Tokens whose K/V is stored."""
+        return 0 if self.cache is None else self.cache.num_tokens
+
+    @property
+    def num_uncomputed_tokens(self) -> int:
+        """Tokens that are known and must still be computed: 1 while decoding."""
+        return len(self.token_ids) - self.num_computed_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tokens start : start + count of a sequence, to be computed in this step. `is_last`: the next token can follow."""
+
+    sequence: TokenSequence
+    start: int
+    count: int
+    is_last: bool
+
+
+class _Plan:
+    """The chunks of a step in the making and the budget that is left."""
+
+    def __init__(self, budget: int) -> None:
+        self.budget = budget
+        self.chunks: dict[TokenSequence, Chunk] = {}
+
+    def add(self, sequence: TokenSequence, count: int) -> None:
+        cache = sequence.cache
+        assert cache is not None
+        assert 0 < count <= self.budget
+        cache.reserve(count)
+        start = cache.num_tokens
+        self.chunks[sequence] = Chunk(sequence, start, count, start + count == len(sequence.token_ids))
+        self.budget -= count
+
+    def remove(self, sequence: TokenSequence) -> None:
+        chunk = self.chunks.pop(sequence, None)
+        self.budget += chunk.count if chunk else 0
+
+
+class Scheduler:
+    """The queue of waiting sequences and the set of running ones, both in order of arrival.
+
+    At most `max_num_seqs` sequences run at a time, and at most `max_num_batched_tokens` tokens are computed in a step.
+    """
+
+    def __init__(self, cache: KVCache, max_num_seqs: int, max_num_batched_tokens: int) -> None:
+        self.cache = cache
+        self.max_num_seqs = max_num_seqs
+        self.max_num_batched_tokens = max_num_batched_tokens
+        self.waiting: list[TokenSequence] = []
+        self.running: list[TokenSequence] = []
+        self.num_preemptions = 0
+
+    def add(self, sequence: TokenSequence) -> None:
+        """Queue a sequence; alone it must fit the pool."""
+        insort(self.waiting, sequence, key=_order)
+
+    def schedule(self) -> list[Chunk]:
+        """The chunks of the next step, with slots reserved; [] if nothing is waiting or running."""
+        plan = _Plan(self.max_num_batched_tokens)
+        preemptions = self.num_preemptions
+        for sequence in sorted(self.running, key=lambda s: (s.num_uncomputed_tokens > 1, s.order)):
+            if plan.budget and sequence.cache is not None:  # None: an older one has just preempted it
+                count = self._find_room(sequence, min(sequence.num_uncomputed_tokens, plan.budget), plan)
+                if count:
+                    plan.add(sequence, count)
+        if self.num_preemptions == preemptions:
+            self._admit(plan)
+        assert plan.chunks or not (self.waiting or self.running), "the oldest sequence can always go on"
+        return list(plan.chunks.values())
+
+    def commit(self, chunks: list[Chunk]) -> None:
+        """The K/V of these chunks is stored."""
+        for chunk in chunks:
+            sequence = chunk.sequence
+            assert sequence.cache is not None
+            sequence.cache.commit(chunk.count, sequence.token_ids)
+            if sequence.cache.num_tokens >= sequence.num_prompt_tokens:
+                sequence.prompt_computed = True
+
+    def remove(self, sequence: TokenSequence) -> None:
+        """The sequence has ended or is given up; its blocks are free at once."""
+        if sequence.cache is None:
+            self.waiting.remove(sequence)
+        else:
+            self.running.remove(sequence)
+            sequence.cache.free()
+            sequence.cache = None
+        sequence.prompt_computed = True  # nobody needs to wait for it any longer
+
+    def _find_room(self, sequence: TokenSequence, wanted: int, plan: _Plan) -> int:
+        """How many of the wanted tokens fit; the youngest are preempted until one does. 0 if it preempted itself."""
+        while sequence.cache is not None:
+            if count := min(wanted, sequence.cache.room):
+                return count
+            self._preempt(self.running[-1], plan)
+        return 0
+
+    def _preempt(self, sequence: TokenSequence, plan: _Plan) -> None:
+        assert sequence.cache is not None
+        assert len(self.running) > 1, "a sequence that does not fit alone was let in"
+        plan.remove(sequence)
+        self.running.remove(sequence)
+        sequence.cache.free()
+        sequence.cache = None
+        insort(self.waiting, sequence, key=_order)
+        self.num_preemptions += 1
+
+    def _admit(self, plan: _Plan) -> None:
+        """Let sequences in, oldest first, while budget, places and blocks last."""
+        for sequence in list(self.waiting):
+            if not plan.budget or len(self.running) >= self.max_num_seqs:
+                return
+            if sequence.leader is not None and not sequence.leader.prompt_computed:
+                continue
+            cache = self.cache.open(sequence.token_ids, sequence.salt)
+            if not self._fits(sequence, cache):
+                cache.free()
+                return
+            self._start(sequence, cache)
+            plan.add(sequence, min(sequence.num_uncomputed_tokens, plan.budget, cache.room))
+
+    def _fits(self, sequence: TokenSequence, cache: SequenceCache) -> bool:
+        """Whether all its known tokens fit beside what the running ones still need, and one block more for each.
+
+        So nobody is let in only to be preempted at once.
+        """
+        pool = self.cache.pool
+        missing = min(self._missing(sequence, cache), pool.num_blocks - len(cache.blocks))
+        spoken_for = sum(self._missing(other, other.cache) + 1 for other in self.running if other.cache)
+        return missing + spoken_for <= pool.num_available
+
+    def _missing(self, sequence: TokenSequence, cache: SequenceCache) -> int:
+        return cache.blocks_missing(len(sequence.token_ids), self.max_num_batched_tokens)
+
+    def _start(self, sequence: TokenSequence, cache: SequenceCache) -> None:
+        self.waiting.remove(sequence)
+        sequence.cache = cache
+        if sequence.num_cached_tokens is None:
+            sequence.num_cached_tokens = cache.num_tokens
+        insort(self.running, sequence, key=_order)
+
+
+def _order(sequence: TokenSequence) -> int:
+    return sequence.order
