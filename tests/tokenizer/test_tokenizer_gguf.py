@@ -69,7 +69,7 @@ def test_what_the_files_say_of_themselves(spm: Mapping[str, VocabularyTokenizer]
 
 
 def test_a_missing_pre_is_taken_from_the_vocabulary(tekken_metadata: dict[str, object]) -> None:
-    tokenizer = load_gguf({**tekken_metadata, "tokenizer.ggml.pre": None}, "old.gguf")
+    tokenizer = load_gguf({k: v for k, v in tekken_metadata.items() if k != "tokenizer.ggml.pre"}, "old.gguf")
     assert tokenizer.kind == "tekken"
     for text in SAMPLES:
         assert tokenizer.encode(text) == bundled("v3-tekken").encode(text)
@@ -202,6 +202,8 @@ def test_gpt2s_letters() -> None:
         ({"tokenizer.ggml.bos_token_id": "1"}, "bos_token_id is '1', not of type int"),
         ({"tokenizer.ggml.add_space_prefix": True}, "add_space_prefix is true"),
         ({"tokenizer.ggml.tokens": ["x", *["y"] * 261]}, "lacks 25[0-9] of the 256 single bytes"),
+        ({"tokenizer.ggml.tokens": 5}, "is malformed"),
+        ({"tokenizer.ggml.token_type": ["x"] * 262}, "is malformed"),
         ({"tokenizer.ggml.tokens": [b"\xff"] * 262}, "is not UTF-8"),
     ],
 )

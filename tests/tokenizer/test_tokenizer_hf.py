@@ -192,6 +192,11 @@ def test_gpt2s_regex_is_the_librarys_own(text: str, tmp_path: Path) -> None:
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "ByteLevel with add_prefix_space"),
         ({"pre_tokenizer": {"type": "Whitespace"}}, "pre_tokenizer Whitespace is not known"),
         ({"pre_tokenizer": None}, "BPE, neither byte-level nor with byte fallback, is not known"),
+        ({"pre_tokenizer": {"kind": "ByteLevel"}}, "is malformed"),
+        ({"pre_tokenizer": "ByteLevel"}, "is malformed"),
+        ({"added_tokens": [7]}, "is malformed"),
+        ({"added_tokens": {"a": 1}}, "is malformed"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b c"]}}, "tokenizer.json: "),
         ({"normalizer": {"type": "Fancy"}}, "is no tokenizer that can be read"),
     ],
 )

@@ -52,10 +52,10 @@ _MONTHS = (
 class LlamaFormat:
     """A dialect and how custom tools are described and called.
 
-    `tool_format` "pythonic" (`[f(a=1), g(b=2)]`) is that of Llama 3.2's text models in Meta's documents, so it goes with
-    the dialect `meta`. `tools_in` is where the definitions stand in the dialect `template`: in the first user
-    message, as the checkpoints do by default, or in the system message. The dialect `meta` has one place for each:
-    a user message of its own for JSON, the system message for pythonic.
+    `tool_format` "pythonic" (`[f(a=1), g(b=2)]`) is that of Llama 3.2's text models in Meta's documents, so it goes
+    with the dialect `meta`. `tools_in` is where the definitions stand in the dialect `template`: in the first user
+    message, as the checkpoints do by default, or in the system message. The dialect `meta` has one place for each: a
+    user message of its own for JSON, the system message for pythonic.
     """
 
     dialect: Dialect = "template"

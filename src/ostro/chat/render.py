@@ -60,7 +60,8 @@ def choose_format(tokenizer: Tokenizer, family: str | None, template: str | None
     if template:
         return TemplateFormat(template)
     raise PromptError(
-        f"The vocabulary of {tokenizer.source} has no prompt format for chat, and there is no chat template: it is a base model. Use generate with plain text, or name a format "
+        f"The vocabulary of {tokenizer.source} has no prompt format for chat, and there is no chat template: "
+        "it is a base model. Use generate with plain text, or name a format "
         f"({', '.join(_NAMED)})."
     )
 

@@ -19,8 +19,8 @@ class Segment:
     """Consecutive ids of one origin.
 
     `text` is what they stand for, SentencePiece's dummy space included; for a control token its name.
-    `origin` says where they came from: "bos", "template",
-    "tools", or the role and index of a message ("user[2]"; "system[0]+user[2]" where a format has one text of both).
+    `origin` says where they came from: "bos", "template", "tools", or the role and index of a message ("user[2]";
+    "system[0]+user[2]" where a format has one text of both).
     `is_completion` marks what the model itself writes: an assistant's text, its calls, and the token that ends them.
     """
 

@@ -31,7 +31,9 @@ def chat(
     safe_prompt: SafePrompt = False,
     quiet: Quiet = False,
 ) -> None:
-    """Talk with a model. Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands inside.
+    """Talk with a model.
+
+    Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands inside.
 
     When stdin is no terminal, every line of it is one message.
     """

@@ -33,7 +33,9 @@ def run_line(session: Session, line: str) -> bool:
         command = COMMANDS.get(name)
         if command is None:
             names = ", ".join(f"/{known}" for known in COMMANDS)
-            print_error(f"There is no command /{name}; there are {names}. To send a line that begins with /, put a space first.")
+            print_error(
+                f"There is no command /{name}; there are {names}. To send a line that begins with /, put a space first."
+            )
         else:
             command.action(session, argument.strip())
     except OstroError as error:
@@ -41,7 +43,7 @@ def run_line(session: Session, line: str) -> bool:
     return True
 
 
-def _help(session: Session, argument: str) -> None:
+def _help(_session: Session, _argument: str) -> None:
     width = max(len(f"/{name} {command.argument}") for name, command in COMMANDS.items())
     for name, command in COMMANDS.items():
         print_note(f"{f'/{name} {command.argument}'.ljust(width)}  {command.help}")
@@ -56,12 +58,12 @@ def _system(session: Session, argument: str) -> None:
     print_note(f"System message: {session.system}" if session.system else "There is no system message.")
 
 
-def _reset(session: Session, argument: str) -> None:
+def _reset(session: Session, _argument: str) -> None:
     session.reset()
     print_note("The conversation is forgotten; the system message stays.")
 
 
-def _history(session: Session, argument: str) -> None:
+def _history(session: Session, _argument: str) -> None:
     if not session.messages:
         print_note("Nothing has been said yet.")
     for message in session.messages:
@@ -89,9 +91,9 @@ def _save(session: Session, argument: str) -> None:
 COMMANDS: Mapping[str, Command] = {
     "system": Command(_system, "[TEXT | clear]", "set the system message, show it, or take it away"),
     "reset": Command(_reset, "", "begin a new conversation"),
-    "retry": Command(lambda session, _: session.retry(), "", "ask the last question again"),
+    "retry": Command(lambda session, _argument: session.retry(), "", "ask the last question again"),
     "history": Command(_history, "", "show the conversation"),
     "save": Command(_save, "FILE", "write the conversation to a JSON file"),
     "help": Command(_help, "", "show this list"),
-    "exit": Command(lambda session, _: None, "", "leave (Ctrl-D too)"),
+    "exit": Command(lambda _session, _argument: None, "", "leave (Ctrl-D too)"),
 }

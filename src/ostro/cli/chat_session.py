@@ -13,7 +13,7 @@ from ostro.errors import PromptError
 
 if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
-    from ostro.chat import Prompt
+    from ostro.chat.segments import Prompt
 
 Message = dict[str, str]
 
@@ -21,9 +21,7 @@ Message = dict[str, str]
 class Session:
     """One conversation with a model. `messages` are what was said, without the system message."""
 
-    def __init__(
-        self, llm: LLM, params: SamplingParams, *, system: str | None, safe_prompt: bool, quiet: bool
-    ) -> None:
+    def __init__(self, llm: LLM, params: SamplingParams, *, system: str | None, safe_prompt: bool, quiet: bool) -> None:
         self.llm = llm
         self.system = system
         self.messages: list[Message] = []
@@ -117,7 +115,7 @@ class Pace:
         self.num_tokens += num_tokens
 
     def __str__(self) -> str:
-        """"128 tokens, 12.3 tokens/s; prompt 45 tokens, 0.8 s to the first"; speed is that after the first token."""
+        """ "128 tokens, 12.3 tokens/s; prompt 45 tokens, 0.8 s to the first"; speed is that after the first token."""
         words = f"{self.num_tokens} token{'s' * (self.num_tokens != 1)}"
         if self._last > self._first:
             words += f", {(self.num_tokens - self._with_first) / (self._last - self._first):.1f} tokens/s"

@@ -48,7 +48,9 @@ def print_note(message: str) -> None:
 def _print_line(word: str, message: str, colour: str) -> None:
     from rich.text import Text
 
-    line = Text(f"{word}: ", style=f"bold {colour}").append(printable(" ".join(message.split())), style=f"not bold {colour}")
+    line = Text(f"{word}: ", style=f"bold {colour}").append(
+        printable(" ".join(message.split())), style=f"not bold {colour}"
+    )
     stderr().print(line, soft_wrap=True)
 
 

@@ -17,9 +17,10 @@ from ostro.errors import OstroError
 
 
 def doctor(json: Json = False) -> None:
-    """Show processor, kernels, threads, memory, packages and the download cache, with the reasons.
+    """Show what this machine has, and what ostro makes of it.
 
-    The exit code is 1 only where something is broken, which is then named.
+    Processor, kernels, threads, memory, packages and the download cache, with the reasons. The exit code is 1 only
+    where something is broken, which is then named.
     """
     found = examine()
     if json:
@@ -100,7 +101,9 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lines += _kernel_lines(found["kernels"]) + _thread_lines(found["threads"])
     lines.append(("memory", f"{_bytes(memory['total'])}, {_bytes(memory['available'])} available"))
     if memory["cgroup_limit"] is not None:
-        lines.append(("", f"limited to {_bytes(memory['cgroup_limit'])}, {_bytes(memory['cgroup_used'])} used (cgroup)"))
+        lines.append(
+            ("", f"limited to {_bytes(memory['cgroup_limit'])}, {_bytes(memory['cgroup_used'])} used (cgroup)")
+        )
     for extra, names in found["extras"].items():
         here = [f"{name} {version}" for name, version in names.items() if version]
         state = ", ".join(here) if len(here) == len(names) else f"not installed: pip install 'ostro[{extra}]'"

@@ -30,7 +30,9 @@ class AllSamplingOptions(SamplingOptions):
     ] = None
     logprobs: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Show the logarithms of chances, and the N likeliest.", rich_help_panel=_SAMPLING),
+        typer.Option(
+            metavar="N", help="Show the logarithms of chances, and the N likeliest.", rich_help_panel=_SAMPLING
+        ),
     ] = None
     stop_token_ids: Annotated[
         list[int] | None,
@@ -76,7 +78,10 @@ def generate(
     echo: Annotated[bool, typer.Option("--echo", help="Print the prompt first.")] = False,
     json: Json = False,
 ) -> None:
-    """Go on with a text, as it is: no chat format is put around it. An empty prompt is the BOS token alone."""
+    """Go on with a text.
+
+    The text is taken as it is: no chat format is put around it. An empty one is the BOS token alone.
+    """
     from ostro.cli.input import text_or_stdin
 
     name = model_or_default(model, 'ostro generate -m nemo-base "Once upon a time"')
@@ -140,4 +145,6 @@ def _bias(text: str) -> tuple[int, float]:
     try:
         return int(token_id), float(value)
     except ValueError:
-        raise typer.BadParameter(f"{text!r} is not of the form ID=X, such as 2=-100.", param_hint="--logit-bias") from None
+        raise typer.BadParameter(
+            f"{text!r} is not of the form ID=X, such as 2=-100.", param_hint="--logit-bias"
+        ) from None

@@ -7,18 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from ostro.cli.console import binary_size, decimal_size, facts, print_json
 from ostro.cli.options import Json, ModelArgument, Offline, Revision, model_or_default
-from ostro.errors import OstroError
+from ostro.errors import OstroError, PromptError
 
 if TYPE_CHECKING:
     from ostro.cli.model_files import ModelFiles
     from ostro.config import ModelConfig
+    from ostro.tokenizer.base import Tokenizer
 
 BITS = {16: 16.0, 8: 8.5, 4: 4.5}
 """Bits that a weight takes in memory: at 8 and 4 bits, every 32 weights have one scale of 16 bits besides."""
 
 
 def info(model: ModelArgument = None, revision: Revision = None, offline: Offline = False, json: Json = False) -> None:
-    """Show architecture, parameters, memory and formats of a model; its weights are not read."""
+    """Show a model in numbers: architecture, memory, formats.
+
+    Its weights are not read; of a model of the hub only the configuration is fetched.
+    """
     from ostro.cli.model_files import look_at
 
     files = look_at(model_or_default(model, "ostro info nemo"), revision=revision, offline=offline)
@@ -46,7 +50,7 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "weight_bytes": {str(bits): round(total * each / 8) for bits, each in BITS.items()},
         "kv_cache": _kv_cache(config),
         "tokenizer": _tokenizer(files),
-        "files": {name: num_bytes for name, num_bytes in files.files},
+        "files": dict(files.files),
     }
 
 
@@ -71,6 +75,15 @@ def _tokenizer(files: ModelFiles) -> dict[str, Any] | None:
         "source": tokenizer.source,
         "chat_format": _chat_format(files, tokenizer),
     }
+
+
+def _chat_format(files: ModelFiles, tokenizer: Tokenizer) -> str | None:
+    from ostro.chat.render import choose_format
+
+    try:
+        return choose_format(tokenizer, files.config.family, tokenizer.chat_template).name
+    except PromptError:
+        return None
 
 
 def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:

@@ -23,7 +23,9 @@ class Conversation:
         """Characters that the caller wrote: every text of the messages, and the tools as JSON."""
         from json import dumps
 
-        texts = [m["content"] if isinstance(m.get("content"), str) else dumps(m, ensure_ascii=False) for m in self.messages]
+        texts = [
+            m["content"] if isinstance(m.get("content"), str) else dumps(m, ensure_ascii=False) for m in self.messages
+        ]
         return sum(map(len, texts)) + (len(dumps(self.tools, ensure_ascii=False)) if self.tools else 0)
 
 

@@ -35,7 +35,7 @@ class StopOnInterrupt:
     ) -> None:
         signal.signal(signal.SIGINT, self._previous)
 
-    def _pressed(self, number: int, frame: FrameType | None) -> None:
+    def _pressed(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
         if self._count >= _LOSING_PATIENCE:
             raise KeyboardInterrupt

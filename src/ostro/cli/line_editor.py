@@ -81,7 +81,7 @@ def _keys() -> KeyBindings:
 
 
 def _history_file() -> Path | None:
-    """A file that only this user can read; None where it cannot be had, for then history lasts as long as the program."""
+    """A file that only this user can read; None where it cannot be had, and history then ends with the program."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     path = Path(state, "ostro", "chat_history").expanduser()
     try:

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from ostro.checkpoint.aliases import Alias
     from ostro.checkpoint.hub import LocalModel
 
+_WIDEST, _WITH_REPOSITORY = 157, 120
+
 
 def list_models(json: Json = False) -> None:
-    """Show the short names of models, and which models are on this machine."""
+    """Show short names of models, and the models that are here."""
     from ostro.checkpoint.aliases import aliases
     from ostro.checkpoint.hub import list_local
 
@@ -51,11 +53,27 @@ def _local(model: LocalModel) -> dict[str, Any]:
 
 
 def _show_aliases(known: tuple[Alias, ...]) -> None:
-    rows = table("NAME", "REPOSITORY", "PARAMETERS", "LICENCE", "ACCESS", "WHAT IT IS")
+    """As many columns as fit; the name and what decides whether one may and can run it always do."""
+    console = stdout()
+    width = console.width if console.is_terminal else _WIDEST
+    columns = ["NAME", "PARAMETERS", "LICENCE"]
+    if width >= _WITH_REPOSITORY:
+        columns.insert(1, "REPOSITORY")
+    if width >= _WIDEST:
+        columns.append("WHAT IT IS")
+    rows = table(*columns)
     for alias in known:
-        access = "ask on the hub" if alias.gated else "open"
-        rows.add_row(alias.name, alias.repo, alias.parameters, alias.licence, access, alias.note)
+        cells = {
+            "NAME": alias.name,
+            "REPOSITORY": alias.repo,
+            "PARAMETERS": alias.parameters,
+            "LICENCE": alias.licence + (" *" if alias.gated else ""),
+            "WHAT IT IS": alias.note,
+        }
+        rows.add_row(*(cells[column] for column in columns))
     print_table(rows)
+    if any(alias.gated for alias in known):
+        console.print("* the licence may have to be accepted on the model's page of the hub first", style="dim")
 
 
 def _show_local(local: list[LocalModel]) -> None:

@@ -5,6 +5,7 @@ Of a model of the hub that is not on this machine only the configuration is fetc
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,11 @@ from ostro.errors import ConfigError, ModelNotFoundError
 if TYPE_CHECKING:
     from ostro.config import ModelConfig
     from ostro.tokenizer.base import Tokenizer
+
+_TOKENIZER_FILES = (
+    "config.json", "generation_config.json", "params.json", "tokenizer.json", "tokenizer_config.json",
+    "tokenizer.model*", "tekken.json", "special_tokens_map.json", "added_tokens.json", "chat_template.j*",
+)  # fmt: skip
 
 BUNDLED = ("v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken")
 """Tokenizers that mistral-common brings, by the version of their prompt format."""
@@ -51,6 +57,15 @@ class ModelFiles:
     load_tokenizer: Callable[[], Tokenizer] | None
 
 
+@dataclass(frozen=True)
+class NamedTokenizer:
+    """A tokenizer, and the family of its model where that is known (prompt format v1 is told by it)."""
+
+    name: str
+    tokenizer: Tokenizer
+    family: str | None
+
+
 def bundled_version(name: str) -> str | None:
     """The bundled tokenizer that a version, a short name or a repository stands for, or None."""
     from ostro.checkpoint.aliases import find_alias
@@ -61,45 +76,92 @@ def bundled_version(name: str) -> str | None:
     return None if alias is None else _BUNDLED_OF.get(alias.repo)
 
 
-def find_tokenizer(name: str, *, revision: str | None = None, offline: bool = False) -> Tokenizer:
+def find_tokenizer(name: str, *, revision: str | None = None, offline: bool = False) -> NamedTokenizer:
     """The tokenizer of a bundled version, of a short name that has one, or of a model's files (fetched if need be)."""
     from ostro.tokenizer import mistral
 
     version = None if revision else bundled_version(name)
     if version is not None and not Path(name).exists():
-        return mistral.bundled(version)
-    path = Path(name).expanduser()
-    if not path.exists():
-        from ostro.checkpoint.hub import resolve
+        return NamedTokenizer(name, mistral.bundled(version), "mistral")
+    path = _here(name, revision) or _fetch_tokenizer(name, revision, offline)
+    return NamedTokenizer(name, _tokenizer_at(path), _family_at(name, path))
 
-        path = resolve(name, revision=revision, offline=offline)
-    return _tokenizer_at(path)
+
+def _family_at(name: str, path: Path) -> str | None:
+    """The family of a model's config; None where there is a tokenizer alone."""
+    has_config = any((path / file).is_file() for file in ("config.json", "params.json"))
+    return _at(name, path).config.family if has_config or _gguf_of(path) is not None else None
 
 
 def look_at(name: str, *, revision: str | None = None, offline: bool = False) -> ModelFiles:
     """What there is of a model: of a folder or GGUF file all of it, of the hub's what the cache has or its config."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return _folder(name, path)
-    if path.exists() and path.suffix == ".gguf":
-        return _gguf(name, path)
+    path = _here(name, revision)
+    if path is None:
+        return _from_hub(name, revision, offline)
+    return _at(name, path)
+
+
+def _here(name: str, revision: str | None) -> Path | None:
+    """Where the model lies on this machine, if it does."""
     from ostro.checkpoint.hub import resolve
 
+    if Path(name).expanduser().exists():
+        return resolve(name, revision=revision, offline=True)  # refuses a revision, and files that are no models
     try:
-        path = resolve(name, revision=revision, offline=True)
+        return resolve(name, revision=revision, offline=True)
     except ModelNotFoundError:
-        return _from_hub(name, revision, offline)
-    return _folder(name, path) if path.is_dir() else _gguf(name, path)
+        return None
+
+
+def _at(name: str, path: Path) -> ModelFiles:
+    gguf = _gguf_of(path)
+    return _folder(name, path) if gguf is None else _gguf(name, gguf)
+
+
+def _gguf_of(path: Path) -> Path | None:
+    """The GGUF file that `path` is, or the folder of one."""
+    if path.is_file():
+        return path
+    has_config = any((path / name).is_file() for name in ("config.json", "params.json"))
+    return path if not has_config and any(path.glob("*.gguf")) else None
 
 
 def _tokenizer_at(path: Path) -> Tokenizer:
     from ostro.tokenizer import load_tokenizer
 
-    if path.suffix != ".gguf":
+    gguf = _gguf_of(path)
+    if gguf is None:
         return load_tokenizer(path)
-    from ostro.checkpoint.gguf import GGUFFile
+    from ostro.checkpoint.open import open_checkpoint
 
-    return load_tokenizer(gguf_metadata=GGUFFile(path).metadata, source=str(path))
+    checkpoint = open_checkpoint(gguf)
+    return load_tokenizer(gguf_metadata=checkpoint.gguf_metadata, source=str(checkpoint.files[0]))
+
+
+def _fetch_tokenizer(name: str, revision: str | None, offline: bool) -> Path:
+    """A folder with configuration and tokenizer of a model of the hub; its weights are not fetched."""
+    from ostro.checkpoint.hub import resolve
+    from ostro.checkpoint.hub_errors import hub_error
+
+    repo = _plain_repo(name)
+    if repo is None or offline:
+        return resolve(name, revision=revision, offline=offline)  # one GGUF file is fetched whole
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_TOKENIZER_FILES)))
+    except Exception as error:
+        raise hub_error(repo, revision, error) from error
+
+
+def _plain_repo(name: str) -> str | None:
+    """The repository that a name stands for; None where it is no alias and no OWNER/NAME."""
+    from ostro.checkpoint.aliases import find_alias
+
+    alias = find_alias(name)
+    if alias is not None:
+        return alias.repo
+    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) else None
 
 
 def _gguf(name: str, path: Path) -> ModelFiles:
@@ -111,9 +173,6 @@ def _gguf(name: str, path: Path) -> ModelFiles:
 
 
 def _folder(name: str, folder: Path) -> ModelFiles:
-    ggufs = sorted(folder.glob("*.gguf"))
-    if ggufs and not any((folder / config).is_file() for config in ("config.json", "params.json")):
-        return _gguf(name, folder)
     files = tuple((file.name, file.stat().st_size) for file in sorted(folder.iterdir()) if file.is_file())
     return ModelFiles(name, folder, _form(folder), _config_in(folder), files, lambda: _tokenizer_at(folder))
 
@@ -142,16 +201,14 @@ def _config_in(folder: Path) -> ModelConfig:
 
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> ModelFiles:
-    from ostro.checkpoint.aliases import find_alias
-    from ostro.checkpoint.hub import resolve
+    repo = _plain_repo(name)
+    if repo is None or offline:
+        from ostro.checkpoint.hub import resolve
 
-    alias = find_alias(name)
-    repo = alias.repo if alias else name
-    if offline or Path(name).suffix == ".gguf" or ":" in repo or repo.count("/") != 1:
-        resolve(name, revision=revision, offline=True)  # says what is wrong, and what to do
+        return _at(name, resolve(name, revision=revision, offline=True))  # says what is wrong, and what to do
     config = _fetch_config(repo, revision)
     version = bundled_version(repo)
-    load = None if version is None else lambda: find_tokenizer(version)
+    load = None if version is None else lambda: find_tokenizer(version).tokenizer
     return ModelFiles(name, None, "hub", config, (), load)
 
 

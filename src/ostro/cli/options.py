@@ -24,7 +24,7 @@ _MODEL_HELP = "A folder, a GGUF file, a hub id, or a short name of `ostro list`.
 _LOADING = "Loading the model"
 _SAMPLING = "Sampling"
 
-ModelArgument = Annotated[str | None, typer.Argument(metavar="[MODEL]", help=_MODEL_HELP, show_default=False)]
+ModelArgument = Annotated[str | None, typer.Argument(metavar="MODEL", help=_MODEL_HELP, show_default=False)]
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", metavar="MODEL", help=_MODEL_HELP, show_default=False)
 ]
@@ -32,9 +32,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Revision = Annotated[
     str | None, typer.Option(help="Branch, tag or commit of a hub repository.", rich_help_panel=_LOADING)
 ]
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=_LOADING)
-]
+Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on this machine.", rich_help_panel=_LOADING)]
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="The system message.")]
 SafePrompt = Annotated[
     bool, typer.Option("--safe-prompt", help="Put Mistral's guardrail sentences into the system message.")
@@ -63,16 +61,26 @@ class Dtype(StrEnum):
 class LoadOptions:
     """How a model is loaded; what is not given is left to `LLM`."""
 
-    backend: Annotated[Backend, typer.Option(help="What computes.", rich_help_panel=_LOADING)] = Backend.auto
+    backend: Annotated[
+        Backend,
+        typer.Option(metavar="NAME", help="What computes: auto, cpu, reference or torch.", rich_help_panel=_LOADING),
+    ] = Backend.auto
     dtype: Annotated[
-        Dtype, typer.Option(help="Type of the weights; auto: as the files store them.", rich_help_panel=_LOADING)
+        Dtype,
+        typer.Option(
+            metavar="TYPE",
+            help="Weights as float32, float16 or bfloat16; auto: as the files store them.",
+            rich_help_panel=_LOADING,
+        ),
     ] = Dtype.auto
     kv_dtype: Annotated[
-        Dtype, typer.Option("--kv-dtype", help="Type of the K/V cache.", rich_help_panel=_LOADING)
+        Dtype, typer.Option("--kv-dtype", metavar="TYPE", help="The same for the K/V cache.", rich_help_panel=_LOADING)
     ] = Dtype.auto
     threads: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Threads (`ostro doctor` says how many and why).", rich_help_panel=_LOADING),
+        typer.Option(
+            min=1, metavar="N", help="Threads (`ostro doctor` says how many and why).", rich_help_panel=_LOADING
+        ),
     ] = None
     device: Annotated[
         str | None, typer.Option(metavar="NAME", help="Device of the torch backend.", rich_help_panel=_LOADING)
@@ -114,7 +122,9 @@ class SamplingOptions:
     ] = None
     top_p: Annotated[
         float | None,
-        typer.Option(metavar="X", help="Only the likeliest tokens whose chances add up to X.", rich_help_panel=_SAMPLING),
+        typer.Option(
+            metavar="X", help="Only the likeliest tokens whose chances add up to X.", rich_help_panel=_SAMPLING
+        ),
     ] = None
     top_k: Annotated[
         int | None, typer.Option(metavar="N", help="Only the N likeliest tokens.", rich_help_panel=_SAMPLING)
@@ -144,7 +154,9 @@ class SamplingOptions:
     def given(self) -> dict[str, Any]:
         """The options that the user gave."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {name: value for name, value in values.items() if value is not None and value is not False and value != []}
+        return {
+            name: value for name, value in values.items() if value is not None and value is not False and value != []
+        }
 
     def params(self, **more: Any) -> SamplingParams:
         """The sampling parameters; `more` are further arguments of `SamplingParams`. RequestError for bad values."""
@@ -169,7 +181,9 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer shall see it: parameters that are dataclasses are replaced by their fields."""
     signature = inspect.signature(command, eval_str=True)
     groups = {name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)}
-    parameters = [q for p in signature.parameters.values() for q in (_fields_of(p) if p.name in groups else [_named(p)])]
+    parameters = [
+        q for p in signature.parameters.values() for q in (_fields_of(p) if p.name in groups else [_named(p)])
+    ]
 
     @functools.wraps(command)
     def expanded(**values: Any) -> None:

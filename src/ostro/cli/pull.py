@@ -20,10 +20,14 @@ def pull(
     ],
     revision: Revision = None,
     offline: Offline = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars, and only the path as answer.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress bars, and only the path as answer.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Download a model: only the files that are needed, and what is there already is not fetched again.
+    """Download a model.
+
+    Only the files that are needed are fetched, and none of them twice. An interrupted download is resumed.
 
     Access to some models must be asked for on their page of the Hugging Face hub; then `hf auth login`, or HF_TOKEN.
     """

@@ -36,7 +36,12 @@ def run(
     stream: Stream = True,
     json: Json = False,
 ) -> None:
-    """Answer one question: `ostro run -m nemo "Why is the sky blue?"`, or `cat letter.txt | ostro run "Sum it up."`."""
+    """Answer one question.
+
+    ostro run -m nemo "Why is the sky blue?"
+
+    cat letter.txt | ostro run -m nemo "Sum it up."
+    """
     from ostro.cli.input import piped
 
     name = model_or_default(model, 'ostro run -m nemo "..."')

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ostro.chat import Prompt
+    from ostro.chat.segments import Prompt
     from ostro.tokenizer.base import Tokenizer
 
 TokenKind = Literal["control", "text", "byte"]
@@ -15,7 +15,7 @@ TokenKind = Literal["control", "text", "byte"]
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One token. `kind` byte: its bytes are a part of a character. `origin`: "bos", "template", "user[0]", "text", ..."""
+    """One token. `kind` byte: a part of a character. `origin`: "bos", "template", "user[0]", "text", ..."""
 
     index: int
     id: int

@@ -16,7 +16,6 @@ using namespace ostro;
 
 constexpr int64_t NB = 12;   // weight rows of a panel; a multiple of every NR
 constexpr int64_t KB = 512;  // columns of a panel; a multiple of every GGUF block
-constexpr int64_t DIRECT_ROWS = 32;
 constexpr int64_t TB = 128;  // rows whose accumulators fit into L2 together: TB * NB * L floats
 
 template <int M, int N, Kind K>

@@ -1,9 +1,11 @@
 #include "ops.h"
 
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include <algorithm>
+#include <memory>
+#include <new>
 
 #include "thread_pool.h"
 
@@ -24,6 +26,31 @@ void parallel_ranges(int num_threads, int64_t count, int64_t ranges, int64_t uni
     parallel_for(num_threads, divide_up(count, size),
                  [&](int64_t i) { task(i * size, std::min(count, (i + 1) * size)); });
 }
+
+// A copy of x (T, K) for the kernels of `linear`: zero-padded to whole vectors, every row aligned to a cache line, and
+// one line more than a row needs, since rows that lie a power of two apart would push each other out of the cache.
+class AlignedRows {
+  public:
+    AlignedRows(const float* x, int64_t T, int64_t K) : stride_(divide_up(K, MAX_LANES) * MAX_LANES + MAX_LANES) {
+        void* memory = nullptr;
+        if (posix_memalign(&memory, 64, static_cast<size_t>(T * stride_) * sizeof(float)) != 0) throw std::bad_alloc();
+        data_.reset(static_cast<float*>(memory));
+        for (int64_t t = 0; t < T; ++t) {
+            float* row = data_.get() + t * stride_;
+            std::copy_n(x + t * K, K, row);
+            std::fill(row + K, row + stride_, 0.0f);
+        }
+    }
+    const float* data() const { return data_.get(); }
+    int64_t stride() const { return stride_; }
+
+  private:
+    struct Free {
+        void operator()(float* p) const { free(p); }
+    };
+    int64_t stride_;
+    std::unique_ptr<float[], Free> data_;
+};
 
 }  // namespace
 
@@ -82,16 +109,11 @@ void Runtime::rms_norm(const float* x, int64_t T, const WeightView& weight, floa
 
 void Runtime::linear(const float* x, int64_t T, const WeightView& weight, float* out) const {
     if (T == 0) return;
-    const int64_t K = weight.cols, N = weight.rows, padded = divide_up(K, MAX_LANES) * MAX_LANES;
-    std::vector<float> copy;
-    if (padded != K) {
-        copy.assign(static_cast<size_t>(T * padded), 0.0f);
-        for (int64_t t = 0; t < T; ++t) std::copy_n(x + t * K, K, copy.data() + t * padded);
-        x = copy.data();
-    }
+    const int64_t K = weight.cols, N = weight.rows;
+    const AlignedRows rows(x, T, K);
     const int threads = T * N * K < WORTH_A_THREAD ? 1 : num_threads_;
     parallel_ranges(threads, N, threads == 1 ? 1 : 8 * threads, 24, [&](int64_t begin, int64_t end) {
-        const LinearTask task{&weight, x, T, padded, out, N, begin, end};
+        const LinearTask task{&weight, rows.data(), T, rows.stride(), out, N, begin, end};
         kernels_.linear(task, thread_scratch(kernels_.linear_scratch(T, K)));
     });
 }

@@ -10,7 +10,8 @@ typedef __m256 Vec;
 
 constexpr int L = 8;
 constexpr int MR = 3, NR = 4;  // 12 accumulators + 3 + 1 = all 16 registers
-constexpr int DIRECT_NR[5] = {0, 8, 4, 4, 2};
+constexpr int DIRECT_NR[5] = {0, 8, 4, 4, 3};
+constexpr int DIRECT_ROWS = 32;
 constexpr int SCORE_KEYS = 2;
 constexpr int OUT_VECS = 2;
 

@@ -10,7 +10,8 @@ typedef __m512 Vec;
 
 constexpr int L = 16;
 constexpr int MR = 4, NR = 6;  // 24 accumulators + 4 + 1 of 32 registers
-constexpr int DIRECT_NR[5] = {0, 8, 8, 6, 4};
+constexpr int DIRECT_NR[5] = {0, 8, 8, 8, 6};
+constexpr int DIRECT_ROWS = 32;
 constexpr int SCORE_KEYS = 4;
 constexpr int OUT_VECS = 4;
 

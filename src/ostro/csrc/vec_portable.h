@@ -19,6 +19,7 @@ constexpr int L = 4;
 // Register tiles: 8 accumulators, since x86-64 has 16 registers and needs one more for each product.
 constexpr int MR = 2, NR = 4;
 constexpr int DIRECT_NR[5] = {0, 8, 4, 2, 2};
+constexpr int DIRECT_ROWS = 4;  // widening a half is dear here: more rows share one
 constexpr int SCORE_KEYS = 2;
 constexpr int OUT_VECS = 2;
 

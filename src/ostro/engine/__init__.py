@@ -1,1 +1,20 @@
-"""TODO"""
+"""The engine: requests, continuous batching, sampling, and where an answer ends."""
+
+from ostro.engine.config import EngineConfig, EngineSizes
+from ostro.engine.core import EngineCore
+from ostro.engine.memory import available_memory
+from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
+from ostro.engine.params import SamplingParams
+
+__all__ = [
+    "CompletionOutput",
+    "EngineConfig",
+    "EngineCore",
+    "EngineSizes",
+    "FinishReason",
+    "Logprob",
+    "RequestMetrics",
+    "RequestOutput",
+    "SamplingParams",
+    "available_memory",
+]

@@ -70,7 +70,8 @@ class EngineConfig:
             if room is None:
                 room = int((available_memory() - weight_bytes) * self.kv_memory_fraction)
             # More than all sequences can ever use is of no use, even to the prefix cache of a small model.
-            num_blocks = min(max(room, 0) // block_bytes, self.max_num_seqs * needed)
+            most = self.max_num_seqs * self._blocks(model, wished, self.max_num_batched_tokens)
+            num_blocks = min(max(room, 0) // block_bytes, most)
         if num_blocks < needed:
             wished = self._shortened(model, wished, num_blocks, needed, block_bytes)
         return EngineSizes(num_blocks, kv_dtype, wished)
@@ -84,7 +85,7 @@ class EngineConfig:
         context = model.max_position_embeddings
         if self.max_model_len is None:
             return context
-        # Distances stay below the window however long the text, so a windowed model may go beyond its table of positions.
+        # Distances stay below the window however long the text is, so a windowed model may go beyond.
         if self.max_model_len > context and model.max_window is None:
             raise RequestError(
                 f"max_model_len ({self.max_model_len}) is greater than the model's context of {context} tokens; "
@@ -93,16 +94,16 @@ class EngineConfig:
             )
         return self.max_model_len
 
-    def _blocks(self, model: ModelConfig, num_tokens: int) -> int:
-        return KVCache(1, self.block_size, model.max_window).max_blocks(num_tokens)
+    def _blocks(self, model: ModelConfig, num_tokens: int, chunk: int = 1) -> int:
+        return KVCache(1, self.block_size, model.max_window).max_blocks(num_tokens, chunk)
 
     def _shortened(self, model: ModelConfig, wished: int, num_blocks: int, needed: int, block_bytes: int) -> int:
         """What the pool holds of the context, if the user did not insist on more and it is more than nothing."""
         if self.max_model_len is None and model.max_window is None and num_blocks:
             return num_blocks * self.block_size
         raise RequestError(
-            f"The K/V cache has room for {num_blocks} blocks of {self.block_size} tokens, but a text of {wished} tokens "
-            f"needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger kv_cache_bytes, "
+            f"The K/V cache has room for {num_blocks} blocks of {self.block_size} tokens, but a text of {wished} "
+            f"tokens needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger kv_cache_bytes, "
             "or kv_dtype='float16'.",
             param="max_model_len",
         )

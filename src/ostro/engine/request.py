@@ -29,6 +29,7 @@ class Endings:
 class Sequence(TokenSequence):
     """One answer of a request: what it has drawn, said and remembered."""
 
+    request_id: str
     index: int
     params: SamplingParams
     endings: Endings
@@ -144,7 +145,7 @@ class Request:
         return RequestOutput(
             request_id=self.request_id,
             prompt=self.prompt,
-            prompt_token_ids=list(self.prompt_token_ids),
+            prompt_token_ids=self.prompt_token_ids,
             outputs=[sequence.output() for sequence in self.sequences],
             finished=self.finished,
             num_cached_tokens=self.sequences[0].num_cached_tokens or 0,

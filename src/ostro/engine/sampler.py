@@ -135,9 +135,15 @@ def log_softmax(logits: Float32) -> Float64:
     return result
 
 
-def likeliest(logprobs: Float64, k: int) -> list[int]:
+def likeliest(logits: Float32, k: int) -> list[int]:
     """Ids of the k highest of (V,), best first, lower ids first among equals."""
     if k == 0:
         return []
-    ids = _top_k(logprobs, k)  # type: ignore[arg-type]
-    return [int(i) for i in ids[np.argsort(-logprobs[ids], kind="stable")]]
+    ids = _top_k(logits, k)
+    return [int(i) for i in ids[np.argsort(-logits[ids], kind="stable")]]
+
+
+def rank(logits: Float32, token_id: int) -> int:
+    """Place of a token among all, 1 for the likeliest, lower ids first among equals."""
+    score = logits[token_id]
+    return 1 + int(np.count_nonzero(logits > score)) + int(np.count_nonzero(logits[:token_id] == score))

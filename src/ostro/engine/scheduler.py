@@ -117,6 +117,10 @@ class Scheduler:
             if sequence.cache.num_tokens >= sequence.num_prompt_tokens:
                 sequence.prompt_computed = True
 
+    def holds(self, sequence: TokenSequence) -> bool:
+        """Whether the sequence is running or waiting."""
+        return sequence.cache is not None or sequence in self.waiting
+
     def remove(self, sequence: TokenSequence) -> None:
         """The sequence has ended or is given up; its blocks are free at once."""
         if sequence.cache is None:

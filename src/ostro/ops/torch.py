@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import BackendError, MissingExtraError
-from ostro.ops.base import Expert
+from ostro.ops.base import Expert, KVPool
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import DTYPES
 
@@ -130,12 +130,13 @@ class TorchOps:
         q: torch.Tensor,
         k: torch.Tensor,
         v: torch.Tensor,
-        pool: TorchKVPool,
+        pool: KVPool,
         layer: int,
         batch: ForwardBatch,
         window: int | None,
     ) -> torch.Tensor:
         """Store, then attend sequence after sequence over the part of its blocks that its rows can see."""
+        assert isinstance(pool, TorchKVPool)
         *_, num_kv_heads, head_dim = pool.keys.shape
         slots = self._integers(batch.slots)
         shape = (len(k), num_kv_heads, head_dim)

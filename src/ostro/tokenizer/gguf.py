@@ -21,7 +21,14 @@ from ostro.tokenizer.spm import (
     serialize_model,
 )
 from ostro.tokenizer.tiktoken import LLAMA3_PATTERN
-from ostro.tokenizer.vocabulary import Vocabulary, VocabularyTokenizer, looks_like_control, readable, spm_bytes
+from ostro.tokenizer.vocabulary import (
+    Vocabulary,
+    VocabularyTokenizer,
+    looks_like_control,
+    malformed_is_refused,
+    readable,
+    spm_bytes,
+)
 
 _PATTERNS = {
     "llama-bpe": LLAMA3_PATTERN,
@@ -45,6 +52,11 @@ def load_gguf(metadata: Mapping[str, object], source: str) -> VocabularyTokenize
 
     Control tokens are those of type CONTROL or UNKNOWN, BOS, EOS, and whatever is written <|name|>.
     """
+    with malformed_is_refused(source):
+        return _load(metadata, source)
+
+
+def _load(metadata: Mapping[str, object], source: str) -> VocabularyTokenizer:
     model = _get(metadata, "model", source, str)
     tokens = [_text(token, source) for token in _array(metadata, "tokens", source)]
     if not tokens:

@@ -20,6 +20,7 @@ from ostro.tokenizer.vocabulary import (
     VocabularyTokenizer,
     byte_piece,
     looks_like_control,
+    malformed_is_refused,
     readable,
     spm_bytes,
 )
@@ -49,9 +50,11 @@ def load_hf(path: Path, settings: Settings | None = None) -> HfTokenizer:
     added tokens are text, found in text before anything is merged. BOS and EOS are those that `settings` names, else
     <s> or <|begin_of_text|>, </s> or <|end_of_text|>. The file's post-processor (which adds BOS) is not used.
     """
-    source = str(path)
-    settings = settings or Settings()
-    description = read_object(path)
+    with malformed_is_refused(str(path)):
+        return _load(str(path), read_object(path), settings or Settings())
+
+
+def _load(source: str, description: Mapping[str, Any], settings: Settings) -> HfTokenizer:
     model = _checked_model(source, description)
     added = _added_tokens(source, description)
     pieces = _pieces(source, model["vocab"], added)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -47,6 +48,18 @@ def readable(data: bytes) -> str:
     """A byte-level token as a person may read it: its text, a byte that is no part of a character as <0xE1>."""
     text = data.decode(errors="surrogateescape")
     return "".join(byte_piece(ord(char) - 0xDC00) if "\udc80" <= char <= "\udcff" else char for char in text)
+
+
+@contextmanager
+def malformed_is_refused(source: str) -> Iterator[None]:
+    """Turn what Python says of a value of the wrong shape, in data that came from a file, into a TokenizerError."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise TokenizerError(
+            f"{source}: the description of the vocabulary is malformed ({type(error).__name__}: {str(error)[:200]}). "
+            "The file is damaged; fetch it again."
+        ) from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The module tree that holds the parameters under HF's names. No arithmetic: each part hands its weights to `models.llama`.
+"""The module tree that holds the parameters under HF's names. No arithmetic: `models.llama` is handed the weights.
 
 Linear layers are handed over as modules, so that quantized ones, adapters and hooks take part (see `ostro.ops.torch`).
 """

@@ -11,6 +11,7 @@ Weights are unpacked when they are used, in the forward and again in the backwar
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,8 +74,9 @@ class BitsAndBytesConfig:
         for name, allowed in neutral.items():
             if getattr(self, name) not in allowed:
                 raise RequestError(
-                    f"{name} is {getattr(self, name)!r}, and ostro has no such step: 8-bit layers keep activations "
-                    "whole, so no outliers are split off or offloaded, and 4-bit codes are held as uint8. Leave it out.",
+                    f"{name} is {getattr(self, name)!r}, and ostro has no such step: 8-bit layers do not quantize "
+                    "activations, so there are no outliers to split off, nothing is offloaded, and 4-bit codes are "
+                    "uint8. Leave it out.",
                     param=name,
                 )
 
@@ -129,9 +131,9 @@ class QuantizedLinear(nn.Module):
     out_features: int
     compute_dtype: torch.dtype | None = None
 
+    @abstractmethod
     def dequantize(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight (N, K)."""
-        raise AssertionError("every kind of layer has its own")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x times the transpose of the weight, in the compute dtype, returned in x's."""

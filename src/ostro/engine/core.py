@@ -1,0 +1,337 @@
+"""`EngineCore`: requests in, outputs out, one `step` at a time. No threads; the caller drives it from one."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Sequence as Tokens
+
+import numpy as np
+
+from ostro.cache import KVCache
+from ostro.config import ModelConfig
+from ostro.engine import admission, sampler
+from ostro.engine.config import EngineConfig
+from ostro.engine.outputs import Logprob, RequestOutput
+from ostro.engine.params import SamplingParams
+from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
+from ostro.engine.runner import Float32, ModelRunner, forward_batch
+from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
+from ostro.errors import ContextLengthError, OstroError, RequestError
+from ostro.models.llama import LlamaWeights
+from ostro.ops.base import Array, Ops
+from ostro.tokenizer.base import Tokenizer
+
+_LOGITS_AT_ONCE = 1 << 24
+"""Scores that are held at once while a text is scored: 64 MiB."""
+
+
+class EngineCore:
+    """A model and its requests. Shapes: T tokens of a text, V vocabulary.
+
+    `tokenizer` None runs on ids alone: answers have no text, and what needs text is refused. `eos_token_ids` are the
+    end-of-sequence tokens: by default the config's and the tokenizer's. `weight_bytes` are mapped weights that will
+    take memory beside the K/V pool (see `EngineConfig.sizes`).
+    """
+
+    def __init__(
+        self,
+        ops: Ops,
+        config: ModelConfig,
+        weights: LlamaWeights,
+        *,
+        tokenizer: Tokenizer | None = None,
+        engine_config: EngineConfig | None = None,
+        eos_token_ids: Iterable[int] | None = None,
+        weight_bytes: int = 0,
+    ) -> None:
+        self.config = config
+        self.engine_config = engine = engine_config or EngineConfig()
+        self.sizes = sizes = engine.sizes(config, weight_bytes)
+        self._tokenizer = tokenizer
+        self._eos = _eos(config, tokenizer) if eos_token_ids is None else frozenset(eos_token_ids)
+        self._runner = ModelRunner(
+            ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=sizes.kv_dtype
+        )
+        self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
+        self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
+        self._requests: dict[str, Request] = {}
+        self._order = itertools.count()
+        self._pending: list[RequestOutput] = []
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens of prompt and answer together."""
+        return self.sizes.max_model_len
+
+    @property
+    def has_unfinished(self) -> bool:
+        """Whether a `step` would do or return anything."""
+        return bool(self._requests or self._pending)
+
+    def add_request(
+        self,
+        request_id: str,
+        prompt_token_ids: Tokens[int],
+        params: SamplingParams | None = None,
+        *,
+        prompt: str | None = None,
+        cache_salt: str = "",
+        at_start: bool | None = None,
+    ) -> None:
+        """Queue a request; its outputs come from `step`.
+
+        `prompt` is the text for the record. Requests share prefixes with those of the same `cache_salt` only.
+        `at_start`: the answer's text begins a message of its own, so SentencePiece's dummy space is dropped; None: if
+        the last token of the prompt is a control token. RequestError (ContextLengthError) for what cannot be run.
+        """
+        params = params or SamplingParams()
+        if request_id in self._requests:
+            raise RequestError(f"A request {request_id!r} is running already; choose another id.", param="request_id")
+        ids = admission.check_token_ids(prompt_token_ids, self.config.vocab_size)
+        admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
+        max_tokens = admission.room_for_answer(len(ids), params, self.max_model_len)
+        request = Request(request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[])
+        salt = self._salt(cache_salt, params)
+        for index in range(params.n):
+            stream = self._stream(ids, params, at_start)
+            sequence = self._sequence(request, index, params, max_tokens, salt, stream)
+            request.sequences.append(sequence)
+            self.scheduler.add(sequence)
+        self._requests[request_id] = request
+
+    def abort(self, request_id: str) -> RequestOutput | None:
+        """End a request between steps; its slots are free at once. Its last output, or None if there is no such one."""
+        request = self._requests.pop(request_id, None)
+        if request is None:
+            return None
+        for sequence in request.sequences:
+            if sequence.finish_reason is None:
+                sequence.abort()
+            if self.scheduler.holds(sequence):
+                self.scheduler.remove(sequence)
+        request.finished_time = time.monotonic()
+        return request.output()
+
+    def step(self) -> list[RequestOutput]:
+        """Compute once; the outputs of the requests that got a token or ended, as they now stand.
+
+        A sequence for which no token can be chosen is aborted, and the BackendError that says why is raised once the
+        others are safe: their outputs come with the next step.
+        """
+        outputs, self._pending = self._pending, []
+        try:
+            outputs += self._advance()
+        except BaseException:
+            self._pending = outputs + self._pending
+            raise
+        return outputs
+
+    def logits(self, token_ids: Tokens[int]) -> Float32:
+        """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
+        ids = self._scorable(token_ids)
+        out = np.empty((len(ids), self.config.vocab_size), dtype=np.float32)
+
+        def visit(start: int, logits: Float32) -> None:
+            out[start : start + len(logits)] = logits
+
+        self._score(ids, visit)
+        return out
+
+    def score(self, token_ids: Tokens[int]) -> Float32:
+        """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
+        ids = self._scorable(token_ids)
+        out = np.empty(len(ids) - 1, dtype=np.float32)
+        following = np.array(ids[1:], dtype=np.int64)
+
+        def visit(start: int, logits: Float32) -> None:
+            end = start + len(logits)
+            logprobs = sampler.log_softmax(logits)
+            out[start:end] = logprobs[np.arange(len(logits)), following[start:end]]
+
+        if len(ids) > 1:
+            self._score(ids[:-1], visit)
+        return out
+
+    def reset_prefix_cache(self) -> None:
+        """Forget every prefix that no running request holds."""
+        self.cache.clear()
+
+    def _scorable(self, token_ids: Tokens[int]) -> list[int]:
+        ids = admission.check_token_ids(token_ids, self.config.vocab_size)
+        if len(ids) > self.max_model_len:
+            raise ContextLengthError(len(ids), self.max_model_len)
+        return ids
+
+    def _score(self, ids: list[int], visit: Callable[[int, Float32], None]) -> None:
+        """Run a text beside the requests until every row was visited; the requests' outputs wait for `step`."""
+        scoring = Scoring(order=next(self._order), token_ids=ids, num_prompt_tokens=len(ids), visit=visit)
+        self.scheduler.add(scoring)
+        try:
+            while self.scheduler.holds(scoring):
+                self._pending = self.step()
+        finally:
+            if self.scheduler.holds(scoring):
+                self.scheduler.remove(scoring)
+
+    def _salt(self, cache_salt: str, params: SamplingParams) -> Hashable | None:
+        if self.engine_config.enable_prefix_caching:
+            return cache_salt
+        # The answers of one request share their prompt all the same; an object of its own equals no other salt.
+        return object() if params.n > 1 else None
+
+    def _stream(self, ids: list[int], params: SamplingParams, at_start: bool | None) -> TextStream | None:
+        if self._tokenizer is None:
+            return None
+        if at_start is None:
+            at_start = self._tokenizer.is_control(ids[-1])
+        return TextStream(self._tokenizer, params, at_start=at_start)
+
+    def _sequence(
+        self,
+        request: Request,
+        index: int,
+        params: SamplingParams,
+        max_tokens: int,
+        salt: Hashable | None,
+        stream: TextStream | None,
+    ) -> Sequence:
+        ids = request.prompt_token_ids
+        with_logprobs = params.logprobs is not None
+        return Sequence(
+            order=next(self._order),
+            token_ids=list(ids),
+            num_prompt_tokens=len(ids),
+            salt=salt,
+            leader=request.sequences[0] if index else None,
+            request_id=request.request_id,
+            index=index,
+            params=params,
+            endings=Endings(eos=frozenset() if params.ignore_eos else self._eos, stop=frozenset(params.stop_token_ids)),
+            max_tokens=max_tokens,
+            draws=sampler.generator(params.seed, index),
+            history=sampler.History(ids) if params.has_penalties else None,
+            stream=stream,
+            logprobs=[] if with_logprobs else None,
+            cumulative_logprob=0.0 if with_logprobs else None,
+        )
+
+    def _advance(self) -> list[RequestOutput]:
+        """One step: schedule, compute, choose, commit. A step that is interrupted can be taken again."""
+        outputs = self._collect([])  # what an interrupted step left behind
+        chunks = self.scheduler.schedule()
+        if not chunks:
+            return outputs
+        self._note_start(chunks)
+        rows = [_num_logit_rows(chunk) for chunk in chunks]
+        hidden = self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
+        self._visit(chunks, rows, hidden)
+        error = self._sample(chunks, rows, hidden)
+        self.scheduler.commit(chunks)
+        outputs += self._collect(chunks)
+        if error is not None:
+            self._pending += outputs
+            raise error
+        return outputs
+
+    def _note_start(self, chunks: list[Chunk]) -> None:
+        now = time.monotonic()
+        for chunk in chunks:
+            if isinstance(chunk.sequence, Sequence):
+                request = self._requests[chunk.sequence.request_id]
+                request.first_scheduled_time = request.first_scheduled_time or now
+
+    def _visit(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:
+        """Give the texts that are being scored their logits, a bounded number of rows at a time."""
+        at_once = max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+        first = 0
+        for chunk, count in zip(chunks, rows, strict=True):
+            if isinstance(chunk.sequence, Scoring):
+                for done in range(0, count, at_once):
+                    part = hidden[first + done : first + min(count, done + at_once)]
+                    chunk.sequence.visit(chunk.start + done, self._runner.logits(part))
+            first += count
+
+    def _sample(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> OstroError | None:
+        """Choose a token for every sequence that is ready for one; the error of one that could not be served."""
+        starts = np.cumsum([0, *rows])
+        ready = [
+            (chunk.sequence, int(start))
+            for chunk, start in zip(chunks, starts, strict=False)
+            if chunk.is_last and isinstance(chunk.sequence, Sequence)
+        ]
+        if not ready:
+            return None
+        if len(ready) < starts[-1]:
+            hidden = hidden[np.array([start for _, start in ready], dtype=np.int32)]
+        error: OstroError | None = None
+        for (sequence, _), logits in zip(ready, self._runner.logits(hidden), strict=True):
+            try:
+                self._choose(sequence, logits)
+            except OstroError as failure:
+                sequence.abort()
+                error = failure
+        return error
+
+    def _choose(self, sequence: Sequence, logits: Float32) -> None:
+        params = sequence.params
+        scores = sampler.adjusted(logits, params, sequence.history, sequence.banned)
+        token_id = sampler.choose(scores, params, sequence.draws)
+        if params.logprobs is not None:
+            assert sequence.logprobs is not None
+            assert sequence.cumulative_logprob is not None
+            table = self._logprobs(logits, token_id, params.logprobs)
+            sequence.logprobs.append(table)
+            sequence.cumulative_logprob += table[token_id].logprob
+        sequence.append(token_id)
+
+    def _logprobs(self, logits: Float32, token_id: int, k: int) -> dict[int, Logprob]:
+        """The chosen token first, then the k likeliest."""
+        logprobs = sampler.log_softmax(logits)
+        ranks = {token_id: sampler.rank(logits, token_id)}
+        ranks |= {other: place for place, other in enumerate(sampler.likeliest(logits, k), start=1)}
+        return {i: Logprob(float(logprobs[i]), place, self._token_text(i)) for i, place in ranks.items()}
+
+    def _token_text(self, token_id: int) -> str | None:
+        tokenizer = self._tokenizer
+        if tokenizer is None:
+            return None
+        if tokenizer.is_control(token_id):
+            return tokenizer.piece(token_id)
+        return tokenizer.token_bytes(token_id).decode("utf-8", errors="replace")
+
+    def _collect(self, chunks: list[Chunk]) -> list[RequestOutput]:
+        """Free what has ended, and tell how the requests stand that got a token or an end."""
+        now = time.monotonic()
+        ended = [sequence for sequence in self.scheduler.running if _has_ended(sequence)]
+        told: dict[str, Request] = {}
+        for sequence in [*(chunk.sequence for chunk in chunks if chunk.is_last), *ended]:
+            if isinstance(sequence, Sequence):
+                request = told[sequence.request_id] = self._requests[sequence.request_id]
+                request.first_token_time = request.first_token_time or now
+        for sequence in ended:
+            self.scheduler.remove(sequence)
+        for request in told.values():
+            if request.finished:
+                request.finished_time = now
+                del self._requests[request.request_id]
+        return [request.output() for request in told.values()]
+
+
+def _num_logit_rows(chunk: Chunk) -> int:
+    """Rows at the end of the chunk whose logits are wanted."""
+    if isinstance(chunk.sequence, Scoring):
+        return chunk.count
+    return 1 if chunk.is_last else 0
+
+
+def _has_ended(sequence: TokenSequence) -> bool:
+    if isinstance(sequence, Sequence):
+        return sequence.finish_reason is not None
+    return not sequence.num_uncomputed_tokens
+
+
+def _eos(config: ModelConfig, tokenizer: Tokenizer | None) -> frozenset[int]:
+    own = () if tokenizer is None or tokenizer.eos_id is None else (tokenizer.eos_id,)
+    return frozenset((*config.eos_token_ids, *own))

@@ -1,0 +1,15 @@
+"""One call that seeds every generator a training script draws from."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import torch
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's, NumPy's and PyTorch's generators, the latter on every device."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the global generator is what other people's code draws from
+    torch.manual_seed(seed)
