@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ostro.engine.outputs import CompletionOutput, RequestOutput
     from ostro.engine.params import SamplingParams
+    from ostro.engine.stream import StreamChunk
     from ostro.errors import OstroError
-    from ostro.llm import LLM, StreamChunk
+    from ostro.llm import LLM
 
 __version__ = "0.1.0"
 
@@ -22,7 +23,7 @@ __all__ = ["LLM", "CompletionOutput", "OstroError", "RequestOutput", "SamplingPa
 
 _HOMES = {
     "LLM": "llm",
-    "StreamChunk": "llm",
+    "StreamChunk": "engine.stream",
     "SamplingParams": "engine.params",
     "RequestOutput": "engine.outputs",
     "CompletionOutput": "engine.outputs",

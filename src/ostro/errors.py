@@ -5,6 +5,7 @@
     ├── CheckpointError        files or tensors: truncated, missing, surplus, misshapen, refused
     │   └── ModelNotFoundError     no such folder, file, alias or hub repository
     ├── TokenizerError         a vocabulary that cannot be read, an id outside it
+    │   └── TokenizerNotFoundError a checkpoint without a vocabulary
     ├── PromptError            messages that cannot be rendered (carries the index of the message)
     ├── RequestError           a sampling parameter or a prompt that is out of range (carries the parameter)
     │   └── ContextLengthError     the prompt does not fit (carries the numbers)
@@ -35,6 +36,10 @@ class ModelNotFoundError(CheckpointError):
 
 class TokenizerError(OstroError):
     """A vocabulary cannot be read, or an id or name lies outside it."""
+
+
+class TokenizerNotFoundError(TokenizerError):
+    """A checkpoint comes without a vocabulary: it runs on token ids alone."""
 
 
 class PromptError(OstroError):

@@ -33,7 +33,7 @@ TESTED = (*(f"cpu-{isa}" for isa in ISAS), *(name for name in BACKENDS if name n
 """Every backend but the reference; the cpu backend once for each kernel set that runs here."""
 
 
-def tested_ops(name: str, monkeypatch: pytest.MonkeyPatch) -> Ops:
+def backend_called(name: str, monkeypatch: pytest.MonkeyPatch) -> Ops:
     """The backend of one name in TESTED, on the CPU."""
     backend, _, isa = name.partition("-")
     if isa:
@@ -79,3 +79,8 @@ def assert_close(ours: Any, theirs: npt.NDArray[np.float32], tolerance: float = 
     """Within `tolerance` of the largest value."""
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+def same_bits(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
+    """Whether two arrays are the same down to the last bit."""
+    return a.shape == b.shape and np.array_equal(a.view(np.uint32), b.view(np.uint32))

@@ -1,8 +1,8 @@
 """A Jinja environment for templates that came with a model: no side effects, and work that is bounded by counting.
 
 jinja2's own sandbox keeps a template from the machine. It does not keep it from looping for ever or from filling the
-memory, so here every loop, macro call and growing value is charged, without a clock: the same template with the same
-messages always gives the same outcome.
+memory. So here the template's syntax tree is changed before it runs: every round of a loop, every call and every value
+that can grow is charged to one budget. No clock is read: the same template with the same messages always ends alike.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 MAX_STEPS = 1_000_000
-"""Rounds of all loops and calls together, in one rendering."""
+"""Steps of one rendering: a round of a loop, a call, or CHARS_PER_STEP characters looked at or made."""
 
-MAX_SIZE = 8_000_000
+CHARS_PER_STEP = 64
+
+MAX_SIZE = 4_000_000
 """Characters of any text, items of any list, and characters of the output."""
 
 MAX_NUMBER = 1 << 63
-_WIDE_FORMAT = re.compile(r"\d{5,}")
+_MAX_ARGUMENT = 10_000
+_WIDE_FORMAT = re.compile(r"\d{5,}|\*")
 
 
 class Generation(Extension):
@@ -42,15 +46,18 @@ class Generation(Extension):
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
     """Renders one template once: the steps are counted from the environment's making."""
 
-    intercepted_binops = frozenset({"+", "*", "**", "%", "//", "/", "-"})
+    intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 
     def __init__(self) -> None:
         loop_controls = "jinja2.ext.loopcontrols"
         super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loop_controls])
         self._steps_left = MAX_STEPS
+        for name in ("lipsum", "random"):  # what differs from one rendering to the next
+            self.globals.pop(name, None)
+            self.filters.pop(name, None)
         for name, function in list(self.filters.items()):
             self.filters[name] = _Checked(self, function)
-        self.filters["_charged"] = self.charged
+        self.filters["_rounds"] = self.rounds
         self.filters["_sized"] = self.sized
 
     def charge(self, steps: int) -> None:
@@ -60,24 +67,25 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise SecurityError(f"it takes more than {MAX_STEPS:,} steps")
 
     def sized(self, value: Any) -> Any:
-        """The value, if it is not too large."""
-        if isinstance(value, int):
-            if abs(value) > MAX_NUMBER:
-                raise SecurityError("it makes a number of more than 64 bits")
-        elif isinstance(value, Sized) and len(value) > MAX_SIZE:
-            raise SecurityError(f"it makes a value of more than {MAX_SIZE:,} characters or items")
+        """The value, if it is not too large; charged by its size."""
+        if isinstance(value, int) and abs(value) > MAX_NUMBER:
+            raise SecurityError("it makes a number of more than 64 bits")
+        if isinstance(value, Sized):
+            if len(value) > MAX_SIZE:
+                raise SecurityError(f"it makes a value of more than {MAX_SIZE:,} characters or items")
+            self.charge(len(value) // CHARS_PER_STEP)
         return value
 
-    def charged(self, iterable: Any) -> Any:
+    def rounds(self, iterable: Any, weight: int = 1) -> Any:
         """What a loop goes over: sized things are charged at once, others as they go."""
         if isinstance(iterable, Sized):
-            self.charge(1 + len(iterable))
+            self.charge(1 + weight * len(iterable))
             return iterable
-        return self._metered(iterable)
+        return self._metered(iterable, weight)
 
-    def _metered(self, iterable: Iterable[Any]) -> Iterator[Any]:
+    def _metered(self, iterable: Iterable[Any], weight: int) -> Iterator[Any]:
         for item in iterable:
-            self.charge(1)
+            self.charge(weight)
             yield item
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -95,23 +103,60 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Any call in a template: charged, with arguments and a result of bounded size."""
         self.charge(1)
-        _check_arguments(args, kwargs)
         receiver = getattr(function, "__self__", None)
         if isinstance(receiver, str):
+            self.sized(receiver)
+            _check_arguments(args, kwargs)
             _check_growth(function.__name__, receiver, args)
         return self.sized(super().call(context, function, *args, **kwargs))
 
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """str.format, whose text may ask for a great width."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None:
+            _check_format(value.__self__)
+        return wrapped
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template = super()._parse(source, name, filename)
-        for loop in template.find_all(nodes.For):
-            loop.iter = _filter(loop.iter, "_charged")
-        for block in template.find_all(nodes.AssignBlock):
-            block.filter = _filter(block.filter, "_sized")
-        for joined in list(template.find_all(nodes.Concat)):
-            joined.nodes = [_filter(node, "_sized") for node in joined.nodes]
-        for setter in template.find_all(nodes.Assign):
-            setter.node = _filter(setter.node, "_sized")
-        return template
+        metered = _Meter().visit(template)
+        assert isinstance(metered, nodes.Template)
+        return metered
+
+
+class _Meter(NodeTransformer):
+    """Puts the charging filters around loops, outputs, and expressions whose cost grows with their operands."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2 calls it by the node's name
+        self.generic_visit(node)
+        constant = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        node.iter = _filter(node.iter, "_rounds", nodes.Const(1 + constant // CHARS_PER_STEP))
+        return node
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.nodes = [n if isinstance(n, nodes.TemplateData) else _filter(n, "_sized") for n in node.nodes]
+        return node
+
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.filter = _filter(node.filter, "_sized")
+        return node
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.expr = _filter(node.expr, "_sized")
+        for operand in node.ops:
+            operand.expr = _filter(operand.expr, "_sized")
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filter(node, "_sized")
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filter(node, "_sized") if isinstance(node.arg, nodes.Slice) else node
 
 
 class _Checked:
@@ -123,33 +168,35 @@ class _Checked:
         mark = getattr(function, "jinja_pass_arg", None)
         if mark is not None:
             self.jinja_pass_arg = mark
-        self._passed = 1 if mark is not None else 0
+        self._num_passed = 0 if mark is None else 1
+        if getattr(function, "jinja_async_variant", False):
+            self.jinja_async_variant = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self._environment.charge(1)
-        own = args[self._passed :]
+        own = args[self._num_passed :]
         _check_arguments(own[1:], kwargs)
-        if own and isinstance(own[0], str):
-            _check_growth(getattr(self._function, "__name__", "").removeprefix("do_"), own[0], own[1:])
+        if own and isinstance(own[0], Sized):
+            self._environment.sized(own[0])
+            _check_growth(getattr(self._function, "__name__", ""), own[0], (*own[1:], *kwargs.values()))
         result = self._function(*args, **kwargs)
-        if isinstance(result, Iterator):
-            return self._environment.charged(result)
-        return self._environment.sized(result)
+        return self._environment.rounds(result) if isinstance(result, Iterator) else self._environment.sized(result)
 
 
 def _check_arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     for value in chain(args, kwargs.values()):
-        if isinstance(value, int) and abs(value) > 100_000:
-            raise SecurityError("it calls something with a number above 100,000")
+        if isinstance(value, int) and abs(value) > _MAX_ARGUMENT:
+            raise SecurityError(f"it calls something with a number above {_MAX_ARGUMENT:,}")
 
 
-def _check_growth(name: str, text: str, args: tuple[Any, ...]) -> None:
-    """Refuse what makes a large text out of small ones in a single step."""
-    if name in ("format", "format_map"):
-        _check_format(text)
-    if name in ("replace", "join") and args:
-        grown = max((len(a) for a in args if isinstance(a, (str, list, tuple))), default=0)
-        if (len(text) + 1) * (grown + 1) > 64 * MAX_SIZE:
+def _check_growth(name: str, value: Sized, args: tuple[Any, ...]) -> None:
+    """Refuse what can make a very large text out of small ones in a single step."""
+    name = name.removeprefix("do_").removeprefix("sync_")
+    if name in ("format", "format_map") and isinstance(value, str):
+        _check_format(value)
+    if name in ("replace", "join", "indent"):
+        factor = max((len(a) if isinstance(a, Sized) else a for a in args if isinstance(a, (Sized, int))), default=1)
+        if (len(value) + 1) * factor > 16 * MAX_SIZE:
             raise SecurityError(f"its {name} could make a very large value")
 
 
@@ -158,5 +205,5 @@ def _check_format(text: str) -> None:
         raise SecurityError("it pads a text to a great width")
 
 
-def _filter(node: Any, name: str) -> nodes.Filter:
-    return nodes.Filter(node, name, [], [], None, None)
+def _filter(node: Any, name: str, *args: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(node, name, list(args), [], None, None)

@@ -9,12 +9,14 @@ import typer
 
 from ostro.cli.console import print_note
 from ostro.cli.options import (
+    ChatFormatName,
     LoadOptions,
     ModelArgument,
     SafePrompt,
     SamplingOptions,
     System,
     model_or_default,
+    require_chat_format,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def chat(
     model: ModelArgument = None,
     system: System = None,
     safe_prompt: SafePrompt = False,
+    chat_format: ChatFormatName = None,
     quiet: Quiet = False,
 ) -> None:
     """Talk with a model.
@@ -46,8 +49,9 @@ def chat(
     if not quiet:
         print_note(f"Loading {name} ...")
     llm = load.load(name, max_num_seqs=1)
-    session = Session(llm, params, system=system, safe_prompt=safe_prompt, quiet=quiet)
-    session.check()
+    require_chat_format(llm, name, chat_format)
+    rendering = {"safe_prompt": safe_prompt, "format": chat_format}
+    session = Session(llm, params, system=system, rendering=rendering, quiet=quiet)
     if not quiet:
         print_note(_greeting(llm, name))
     for line in open_editor():

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ostro.cli.console import print_note, write
 from ostro.cli.interrupt import StopOnInterrupt
@@ -13,20 +12,25 @@ from ostro.errors import PromptError
 
 if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
-    from ostro.chat.segments import Prompt
+    from ostro.chat import Prompt
 
 Message = dict[str, str]
 
 
 class Session:
-    """One conversation with a model. `messages` are what was said, without the system message."""
+    """One conversation with a model. `messages` are what was said, without the system message.
 
-    def __init__(self, llm: LLM, params: SamplingParams, *, system: str | None, safe_prompt: bool, quiet: bool) -> None:
+    `rendering` are further arguments of `LLM.render`.
+    """
+
+    def __init__(
+        self, llm: LLM, params: SamplingParams, *, system: str | None, rendering: Mapping[str, Any], quiet: bool
+    ) -> None:
         self.llm = llm
         self.system = system
         self.messages: list[Message] = []
         self._params = params
-        self._safe_prompt = safe_prompt
+        self._rendering = rendering
         self._quiet = quiet
         self._question: str | None = None
         self._answered = False
@@ -35,10 +39,6 @@ class Session:
         """The messages as the model gets them."""
         said = self.messages if messages is None else messages
         return [*([{"role": "system", "content": self.system}] if self.system else []), *said]
-
-    def check(self) -> None:
-        """Render a first message, so that a model without a chat format is refused before anybody types."""
-        self._render([{"role": "user", "content": "?"}])
 
     def reset(self) -> None:
         """Forget what was said."""
@@ -67,23 +67,22 @@ class Session:
         prompt = self._render(messages)
         texts: list[str] = []
         pace = Pace(num_prompt_tokens=len(prompt))
-        stream = self.llm.stream_chat(self.with_system(messages), self._params, safe_prompt=self._safe_prompt)
-        with StopOnInterrupt() as stop, closing(stream):
+        with StopOnInterrupt() as stop, self.llm.stream(prompt, self._params) as stream:
             for chunk in stream:
                 pace.count(len(chunk.token_ids))
+                pace.finish_reason = chunk.finish_reason
                 texts.append(chunk.text)
                 write(chunk.text)
-                if chunk.finish_reason is not None:
-                    pace.finish_reason = chunk.finish_reason
                 if stop.wanted:
                     break
         text = "".join(texts)
-        write("" if text.endswith("\n") else "\n")
+        if text and not text.endswith("\n"):
+            write("\n")
         self._note(pace, stopped=stop.wanted)
         return text
 
     def _render(self, messages: list[Message]) -> Prompt:
-        return self.llm.render(self.with_system(messages), safe_prompt=self._safe_prompt)
+        return self.llm.render(self.with_system(messages), **self._rendering)
 
     def _note(self, pace: Pace, *, stopped: bool) -> None:
         if stopped:

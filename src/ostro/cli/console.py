@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_UNLIMITED = 100_000
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -103,9 +104,13 @@ def table(*columns: str, right: Collection[str] = ()) -> Table:
 def print_table(rows: Table) -> None:
     """The table on stdout; through a pipe as wide as it needs to be, so that a line stays a line."""
     console = stdout()
-    if not console.is_terminal:
-        console.width = 1000
-    console.print(rows)
+    if console.is_terminal:
+        console.print(rows)
+        return
+    console.width = _UNLIMITED
+    with console.capture() as lines:
+        console.print(rows)
+    write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,7 +68,7 @@ def generate(
     load: LoadOptions,
     sampling: AllSamplingOptions,
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The text to go on with; else what stdin brings.")
+        str | None, typer.Argument(metavar="PROMPT", help="The text to go on with; else what stdin brings.")
     ] = None,
     model: ModelOption = None,
     ids: Annotated[
@@ -104,7 +103,7 @@ def generate(
 
 
 def _stream(llm: LLM, prompt: str | list[int], params: SamplingParams) -> None:
-    with closing(llm.stream(prompt, params)) as chunks:
+    with llm.stream(prompt, params) as chunks:
         for chunk in chunks:
             write(chunk.text)
     write("\n")

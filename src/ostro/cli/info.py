@@ -35,16 +35,13 @@ def info(model: ModelArgument = None, revision: Revision = None, offline: Offlin
 
 def describe(files: ModelFiles) -> dict[str, Any]:
     """Everything that is shown, as one JSON object. Sizes are in bytes."""
-    from ostro.config.published import published_like
-
     config = files.config
-    published = published_like(config)
     total, active = config.num_parameters(), config.num_parameters(active=True)
     return {
         "name": files.name,
         "path": None if files.path is None else str(files.path),
         "form": files.form,
-        "published_as": published.name if published else None,
+        "published_as": _published_name(config),
         "config": asdict(config),
         "num_parameters": {"total": total, "active": active},
         "weight_bytes": {str(bits): round(total * each / 8) for bits, each in BITS.items()},
@@ -52,6 +49,24 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "tokenizer": _tokenizer(files),
         "files": dict(files.files),
     }
+
+
+def _published_name(c: ModelConfig) -> str | None:
+    """The published model that has these numbers."""
+    from ostro.config import Llama3Rope
+    from ostro.config.published import find_published
+
+    scaling = c.rope_scaling
+    found = find_published(
+        {
+            "dim": c.hidden_size, "layers": c.num_hidden_layers, "heads": c.num_attention_heads,
+            "kv_heads": c.num_key_value_heads, "head_dim": c.head_dim, "hidden": c.intermediate_size,
+            "vocab": c.vocab_size, "window": c.max_window, "experts": c.num_local_experts, "rope_theta": c.rope_theta,
+            "rope_factor": scaling.factor if isinstance(scaling, Llama3Rope) else None,
+            "scaled_rope": scaling is not None, "tied": c.tie_word_embeddings,
+        }
+    )  # fmt: skip
+    return found.name if found else None
 
 
 def _kv_cache(config: ModelConfig) -> dict[str, Any]:
@@ -78,7 +93,7 @@ def _tokenizer(files: ModelFiles) -> dict[str, Any] | None:
 
 
 def _chat_format(files: ModelFiles, tokenizer: Tokenizer) -> str | None:
-    from ostro.chat.render import choose_format
+    from ostro.chat import choose_format
 
     try:
         return choose_format(tokenizer, files.config.family, tokenizer.chat_template).name

@@ -19,6 +19,11 @@ class Conversation:
     tools: list[Mapping[str, Any]] | None
 
     @property
+    def ends_with_answer(self) -> bool:
+        """Whether the last message is the assistant's, so that no answer is asked for."""
+        return bool(self.messages) and self.messages[-1].get("role") == "assistant"
+
+    @property
     def num_characters(self) -> int:
         """Characters that the caller wrote: every text of the messages, and the tools as JSON."""
         from json import dumps
@@ -68,11 +73,12 @@ def read_conversation(path: Path) -> Conversation:
         raise PromptError(f"{name} is not valid JSON: {error}.") from None
     if isinstance(value, list):
         value = {"messages": value}
-    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+    messages = value.get("messages") if isinstance(value, dict) else None
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise PromptError(f'{name} must hold a list of messages, or an object {{"messages": [...], "tools": [...]}}.')
     unknown = sorted(set(value) - {"messages", "tools"})
     if unknown:
         raise PromptError(f"{name} has the key {unknown[0]!r}; only messages and tools are read.")
     if value.get("tools") is not None and not isinstance(value["tools"], list):
         raise PromptError(f"{name}: tools must be a list.")
-    return Conversation(value["messages"], value.get("tools"))
+    return Conversation(messages, value.get("tools"))

@@ -1,12 +1,13 @@
 """What can be known of a model without its weights: its configuration, its tokenizer, its files.
 
-Of a model of the hub that is not on this machine only the configuration is fetched, a few kilobytes.
+Of a model of the hub that is not on this machine only the configuration is fetched, a few kilobytes. The hub is asked
+for the model's page first: that answers or fails at once, where a download would try again for half a minute.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     from ostro.config import ModelConfig
     from ostro.tokenizer.base import Tokenizer
 
+_CONFIG_FILES = ("config.json", "generation_config.json", "params.json")
 _TOKENIZER_FILES = (
-    "config.json", "generation_config.json", "params.json", "tokenizer.json", "tokenizer_config.json",
-    "tokenizer.model*", "tekken.json", "special_tokens_map.json", "added_tokens.json", "chat_template.j*",
+    *_CONFIG_FILES, "tokenizer.json", "tokenizer_config.json", "tokenizer.model*", "tekken.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.j*",
 )  # fmt: skip
+
+_TIMEOUT = 10.0  # seconds to wait for the hub's answer
 
 BUNDLED = ("v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken")
 """Tokenizers that mistral-common brings, by the version of their prompt format."""
@@ -89,8 +93,7 @@ def find_tokenizer(name: str, *, revision: str | None = None, offline: bool = Fa
 
 def _family_at(name: str, path: Path) -> str | None:
     """The family of a model's config; None where there is a tokenizer alone."""
-    has_config = any((path / file).is_file() for file in ("config.json", "params.json"))
-    return _at(name, path).config.family if has_config or _gguf_of(path) is not None else None
+    return _at(name, path).config.family if _has_config(path) or _gguf_of(path) is not None else None
 
 
 def look_at(name: str, *, revision: str | None = None, offline: bool = False) -> ModelFiles:
@@ -122,8 +125,11 @@ def _gguf_of(path: Path) -> Path | None:
     """The GGUF file that `path` is, or the folder of one."""
     if path.is_file():
         return path
-    has_config = any((path / name).is_file() for name in ("config.json", "params.json"))
-    return path if not has_config and any(path.glob("*.gguf")) else None
+    return path if not _has_config(path) and any(path.glob("*.gguf")) else None
+
+
+def _has_config(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "params.json"))
 
 
 def _tokenizer_at(path: Path) -> Tokenizer:
@@ -140,16 +146,41 @@ def _tokenizer_at(path: Path) -> Tokenizer:
 
 def _fetch_tokenizer(name: str, revision: str | None, offline: bool) -> Path:
     """A folder with configuration and tokenizer of a model of the hub; its weights are not fetched."""
-    from ostro.checkpoint.hub import resolve
-    from ostro.checkpoint.hub_errors import hub_error
-
     repo = _plain_repo(name)
-    if repo is None or offline:
-        return resolve(name, revision=revision, offline=offline)  # one GGUF file is fetched whole
+    if repo is None:
+        return _resolve(name, revision, offline)  # one GGUF file is fetched whole
+    here = _snapshot(repo, revision)
+    if here is not None and (any(here.glob("tokenizer.*")) or (here / "tekken.json").is_file()):
+        return here
+    return _resolve(name, revision, offline) if offline else _download(repo, revision, _TOKENIZER_FILES)
+
+
+def _resolve(name: str, revision: str | None, offline: bool) -> Path:
+    """Of a name that cannot be had, this says what is wrong and what to do."""
+    from ostro.checkpoint.hub import resolve
+
+    return resolve(name, revision=revision, offline=offline)
+
+
+def _snapshot(repo: str, revision: str | None) -> Path | None:
+    """What the cache has of a repository, which may be a few files only."""
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_TOKENIZER_FILES)))
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+
+    from ostro.checkpoint.hub_errors import hub_error
+
+    try:
+        HfApi().model_info(repo, revision=revision, timeout=_TIMEOUT)
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
     except Exception as error:
         raise hub_error(repo, revision, error) from error
 
@@ -202,34 +233,11 @@ def _config_in(folder: Path) -> ModelConfig:
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> ModelFiles:
     repo = _plain_repo(name)
-    if repo is None or offline:
-        from ostro.checkpoint.hub import resolve
-
-        return _at(name, resolve(name, revision=revision, offline=True))  # says what is wrong, and what to do
-    config = _fetch_config(repo, revision)
+    folder = None if repo is None else _snapshot(repo, revision)
+    if repo is None or (offline and folder is None):
+        return _at(name, _resolve(name, revision, offline=True))
+    if folder is None or not _has_config(folder):
+        folder = _download(repo, revision, _CONFIG_FILES)
     version = bundled_version(repo)
     load = None if version is None else lambda: find_tokenizer(version).tokenizer
-    return ModelFiles(name, None, "hub", config, (), load)
-
-
-def _fetch_config(repo: str, revision: str | None) -> ModelConfig:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    from ostro.checkpoint.hub_errors import hub_error
-    from ostro.checkpoint.text import read_json
-    from ostro.config import from_hf, from_params
-
-    try:
-        try:
-            path = Path(hf_hub_download(repo, "config.json", revision=revision))
-        except EntryNotFoundError:
-            path = Path(hf_hub_download(repo, "params.json", revision=revision))
-            return from_params(read_json(path), source=f"params.json of {repo}")
-    except EntryNotFoundError:
-        raise ModelNotFoundError(
-            f"{repo} has neither config.json nor params.json. For a GGUF file write {repo}:PART and pull it first."
-        ) from None
-    except Exception as error:
-        raise hub_error(repo, revision, error) from error
-    return from_hf(read_json(path), source=f"config.json of {repo}")
+    return ModelFiles(name, None, "hub", _config_in(folder), (), load)

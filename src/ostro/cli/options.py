@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ostro import env
+from ostro.errors import PromptError
 
 if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
@@ -36,6 +37,11 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on th
 System = Annotated[str | None, typer.Option("--system", metavar="TEXT", help="The system message.")]
 SafePrompt = Annotated[
     bool, typer.Option("--safe-prompt", help="Put Mistral's guardrail sentences into the system message.")
+]
+
+ChatFormatName = Annotated[
+    str | None,
+    typer.Option("--chat-format", metavar="NAME", help="A prompt format instead of the model's, such as mistral-v3."),
 ]
 
 
@@ -177,10 +183,27 @@ def model_or_default(given: str | None, usage: str) -> str:
     return model
 
 
+def require_chat_format(llm: LLM, name: str, chat_format: str | None) -> None:
+    """PromptError for a format that does not exist, or, with the command to use instead, a model that knows no chat."""
+    from ostro.chat import choose_format, named_format
+
+    if chat_format is not None:
+        named_format(chat_format)
+        return
+    try:
+        choose_format(llm.tokenizer, llm.config.family, llm.tokenizer.chat_template)
+    except PromptError as error:
+        raise PromptError(f"{error} Here: `ostro generate -m {name} TEXT`, or --chat-format NAME.") from None
+
+
 def with_groups(command: Callable[..., None]) -> Callable[..., None]:
     """The command as typer shall see it: parameters that are dataclasses are replaced by their fields."""
     signature = inspect.signature(command, eval_str=True)
-    groups = {name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)}
+    groups: dict[str, type[Any]] = {
+        name: p.annotation
+        for name, p in signature.parameters.items()
+        if isinstance(p.annotation, type) and is_dataclass(p.annotation)
+    }
     parameters = [
         q for p in signature.parameters.values() for q in (_fields_of(p) if p.name in groups else [_named(p)])
     ]
@@ -191,8 +214,8 @@ def with_groups(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{f.name: values.pop(f.name) for f in fields(group)})
         command(**values)
 
-    del expanded.__wrapped__  # type: ignore[attr-defined]
-    expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    del expanded.__wrapped__
+    setattr(expanded, "__signature__", inspect.Signature(parameters))  # noqa: B010 - mypy knows no such attribute
     expanded.__annotations__ = {p.name: p.annotation for p in parameters}
     return expanded
 

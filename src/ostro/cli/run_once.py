@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ostro.cli.console import print_json, write
 from ostro.cli.options import (
+    ChatFormatName,
     Json,
     LoadOptions,
     ModelOption,
@@ -16,10 +16,12 @@ from ostro.cli.options import (
     SamplingOptions,
     System,
     model_or_default,
+    require_chat_format,
 )
 
 if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
+    from ostro.chat import Prompt
 
 Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the text as it comes, or all at the end.")]
 
@@ -28,11 +30,12 @@ def run(
     load: LoadOptions,
     sampling: SamplingOptions,
     prompt: Annotated[
-        str | None, typer.Argument(metavar="[PROMPT]", help="The question; what stdin brings is added to it.")
+        str | None, typer.Argument(metavar="PROMPT", help="The question; what stdin brings is added to it.")
     ] = None,
     model: ModelOption = None,
     system: System = None,
     safe_prompt: SafePrompt = False,
+    chat_format: ChatFormatName = None,
     stream: Stream = True,
     json: Json = False,
 ) -> None:
@@ -50,22 +53,24 @@ def run(
         raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="PROMPT")
     params = sampling.params()
     llm = load.load(name, max_num_seqs=1)
+    require_chat_format(llm, name, chat_format)
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": "\n\n".join(parts)})
+    question = llm.render(messages, safe_prompt=safe_prompt, format=chat_format)
     if json:
         from ostro.cli.outputs import result
 
-        print_json(result(name, llm.chat(messages, params, safe_prompt=safe_prompt)))
+        print_json(result(name, llm.generate(question, params)[0]))
     elif stream:
-        _stream(llm, messages, params, safe_prompt)
+        _stream(llm, question, params)
     else:
-        text = llm.chat(messages, params, safe_prompt=safe_prompt).outputs[0].text
+        text = llm.generate(question, params)[0].outputs[0].text
         write(text if text.endswith("\n") else text + "\n")
 
 
-def _stream(llm: LLM, messages: list[dict[str, str]], params: SamplingParams, safe_prompt: bool) -> None:
+def _stream(llm: LLM, prompt: Prompt, params: SamplingParams) -> None:
     text = ""
-    with closing(llm.stream_chat(messages, params, safe_prompt=safe_prompt)) as chunks:
+    with llm.stream(prompt, params) as chunks:
         for chunk in chunks:
             text = chunk.text or text
             write(chunk.text)

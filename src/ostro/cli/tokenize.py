@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ostro import env
-from ostro.cli.console import print_json, print_note, print_table, printable, stdout, table
-from ostro.cli.options import Json, ModelOption, Offline, Revision, SafePrompt
+from ostro.cli.console import print_json, print_note, print_table, print_warning, printable, table
+from ostro.cli.options import ChatFormatName, Json, ModelOption, Offline, Revision, SafePrompt
+from ostro.errors import PromptError
 
 if TYPE_CHECKING:
-    from ostro.chat.segments import Prompt
+    from ostro.chat import Prompt
     from ostro.cli.input import Conversation
     from ostro.cli.model_files import NamedTokenizer
     from ostro.cli.tokens import TokenRow
@@ -27,44 +29,43 @@ ChatFile = Annotated[
 
 @dataclass(frozen=True)
 class Source:
-    """What is to be tokenized: a text, or a conversation."""
+    """What is to be tokenized: a text, or a conversation with further arguments of `render_chat`."""
 
     text: str
     conversation: Conversation | None
     bos: bool
-    safe_prompt: bool
-    strict: bool
+    rendering: Mapping[str, Any]
 
     @property
     def num_characters(self) -> int:
         """Characters that the caller wrote."""
         return self.conversation.num_characters if self.conversation else len(self.text)
 
-    def render(self, named: NamedTokenizer) -> Prompt | None:
-        """The prompt of the conversation; None for a text."""
-        from ostro.chat.render import render_chat
-
-        chat = self.conversation
-        if chat is None:
-            return None
-        return render_chat(
-            named.tokenizer, chat.messages, tools=chat.tools, family=named.family,
-            safe_prompt=self.safe_prompt, strict=self.strict,
-        )  # fmt: skip
-
-    def rows(self, named: NamedTokenizer) -> list[TokenRow]:
-        """The tokens."""
+    def rows(self, named: NamedTokenizer) -> tuple[list[TokenRow], tuple[str, ...]]:
+        """The tokens, and what had to be mended in the conversation."""
         from ostro.cli.tokens import rows_of_prompt, rows_of_text
 
-        prompt = self.render(named)
-        if prompt is not None:
-            return rows_of_prompt(named.tokenizer, prompt)
-        return rows_of_text(named.tokenizer, self.text, bos=self.bos)
+        if self.conversation is None:
+            return rows_of_text(named.tokenizer, self.text, bos=self.bos), ()
+        prompt = self._render(self.conversation, named)
+        return rows_of_prompt(named.tokenizer, prompt), prompt.repairs
+
+    def _render(self, chat: Conversation, named: NamedTokenizer) -> Prompt:
+        from ostro.chat import render_chat
+
+        return render_chat(
+            named.tokenizer,
+            chat.messages,
+            tools=chat.tools,
+            family=named.family,
+            add_generation_prompt=not chat.ends_with_answer,
+            **self.rendering,
+        )
 
 
 def tokenize(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]", help="The text, else stdin; with --compare: the names.")
+        list[str] | None, typer.Argument(metavar="TEXT", help="The text, else stdin; with --compare: the names.")
     ] = None,
     model: ModelOption = None,
     tokenizer: Annotated[str | None, typer.Option(metavar="VERSION", help=_BUNDLED_HELP)] = None,
@@ -76,6 +77,7 @@ def tokenize(
     text: Annotated[str | None, typer.Option("--text", metavar="TEXT", help="The text, for --compare.")] = None,
     bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Put BOS before a text, as generate does.")] = True,
     safe_prompt: SafePrompt = False,
+    chat_format: ChatFormatName = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse messages that would have to be mended.")] = False,
     revision: Revision = None,
     offline: Offline = False,
@@ -90,7 +92,8 @@ def tokenize(
     from ostro.cli.model_files import find_tokenizer
 
     names = words or [] if compare else []
-    source = _source(text if compare else _single(words, text), chat, bos=bos, safe_prompt=safe_prompt, strict=strict)
+    rendering = {"safe_prompt": safe_prompt, "strict": strict, "format": chat_format}
+    source = _source(text if compare else _single(words, text), chat, bos, rendering)
     if compare:
         if model or tokenizer or not names:
             raise typer.BadParameter("Name the tokenizers after --compare, such as: --compare nemo mistral-large")
@@ -121,23 +124,32 @@ def _bundled(version: str) -> str:
     return version
 
 
-def _source(text: str | None, chat: Path | None, *, bos: bool, safe_prompt: bool, strict: bool) -> Source:
-    from ostro.cli.input import read_conversation, text_or_stdin
+def _source(text: str | None, chat: Path | None, bos: bool, rendering: Mapping[str, Any]) -> Source:
+    from ostro.cli.input import piped, read_conversation
 
-    if chat is None:
-        if safe_prompt or strict:
-            raise typer.BadParameter("--safe-prompt and --strict are of a chat: give one with --chat FILE.")
-        return Source(text_or_stdin(text), None, bos, safe_prompt, strict)
-    if text is not None or not bos:
-        raise typer.BadParameter("A chat has its own text and BOS; leave TEXT and --no-bos out.", param_hint="--chat")
-    return Source("", read_conversation(chat), bos, safe_prompt, strict)
+    if chat is not None:
+        if text is not None or not bos:
+            raise typer.BadParameter(
+                "A chat has its own text and BOS; leave TEXT and --no-bos out.", param_hint="--chat"
+            )
+        return Source("", read_conversation(chat), bos, rendering)
+    if any(rendering.values()):
+        raise typer.BadParameter("--safe-prompt, --strict and --chat-format are of a chat: give one with --chat FILE.")
+    given = piped() if text is None else text
+    if given is None:
+        raise typer.BadParameter("There is no text: give one, pipe one in, or give a chat with --chat FILE.")
+    return Source(given, None, bos, rendering)
 
 
 def _show(source: Source, named: NamedTokenizer, json: bool) -> None:
-    rows = source.rows(named)
+    rows, repairs = source.rows(named)
     if json:
         about = {"tokenizer": named.name, "kind": named.tokenizer.kind, "version": named.tokenizer.version}
-        print_json(about | {"num_tokens": len(rows), "num_characters": source.num_characters} | _listed(rows))
+        print_json(
+            about
+            | {"num_tokens": len(rows), "num_characters": source.num_characters, "repairs": list(repairs)}
+            | _listed(rows)
+        )
         return
     shown = table("#", "ID", "PIECE", "KIND", "FROM", right=("#", "ID"))
     for row in rows:
@@ -145,6 +157,8 @@ def _show(source: Source, named: NamedTokenizer, json: bool) -> None:
         piece = row.piece if row.piece.isprintable() and row.piece.strip() else repr(row.piece)
         shown.add_row(str(row.index), str(row.id), printable(piece), row.kind, row.origin)
     print_table(shown)
+    for repair in repairs:
+        print_note(f"mended: {repair}")
     print_note(f"{len(rows)} tokens for {source.num_characters} characters ({_ratio(len(rows), source)} a character)")
 
 
@@ -153,37 +167,44 @@ def _listed(rows: list[TokenRow]) -> dict[str, Any]:
 
 
 def _show_comparison(source: Source, found: list[NamedTokenizer], json: bool) -> None:
-    counts = [(named, len(source.rows(named))) for named in found]
-    characters = source.num_characters
+    counted = [_counted(source, named) for named in found]
     if json:
-        print_json(
-            {
-                "num_characters": characters,
-                "tokenizers": [_compared(named, count, characters) for named, count in counts],
-            }
-        )
+        print_json({"num_characters": source.num_characters, "tokenizers": counted})
         return
-    fewest = min(count for _, count in counts)
+    fewest = min((c["num_tokens"] for c in counted if c["num_tokens"]), default=1)
     right = ("VOCABULARY", "TOKENS", "A CHARACTER", "MORE")
     rows = table("NAME", "TOKENIZER", "VOCABULARY", "TOKENS", "A CHARACTER", "MORE", right=right)
-    for named, count in counts:
-        kind = " ".join(filter(None, (named.tokenizer.kind, named.tokenizer.version)))
-        more = f"+{100 * (count / fewest - 1):.1f} %" if count > fewest else ""
-        rows.add_row(named.name, kind, str(named.tokenizer.vocab_size), str(count), _ratio(count, source), more)
+    for c in counted:
+        count = c["num_tokens"]
+        more = f"+{100 * (count / fewest - 1):.1f} %" if count and count > fewest else ""
+        kind = " ".join(filter(None, (c["kind"], c["version"])))
+        shown = "-" if count is None else str(count)
+        rows.add_row(c["name"], kind, str(c["vocab_size"]), shown, _ratio(count, source), more)
     print_table(rows)
-    stdout().print(f"{characters} characters", style="dim")
+    print_note(f"{source.num_characters} characters")
+    for c in counted:
+        if c["error"]:
+            print_warning(f"{c['name']}: {c['error']}")
 
 
-def _compared(named: NamedTokenizer, count: int, characters: int) -> dict[str, Any]:
+def _counted(source: Source, named: NamedTokenizer) -> dict[str, Any]:
+    """The row of one tokenizer; one whose prompt format cannot express the chat has an error in place of a number."""
+    count: int | None = None
+    error: str | None = None
+    try:
+        count = len(source.rows(named)[0])
+    except PromptError as refusal:
+        error = str(refusal)
     return {
         "name": named.name,
         "kind": named.tokenizer.kind,
         "version": named.tokenizer.version,
         "vocab_size": named.tokenizer.vocab_size,
         "num_tokens": count,
-        "tokens_per_character": count / characters if characters else None,
+        "tokens_per_character": count / source.num_characters if count and source.num_characters else None,
+        "error": error,
     }
 
 
-def _ratio(count: int, source: Source) -> str:
-    return f"{count / source.num_characters:.3f}" if source.num_characters else "-"
+def _ratio(count: int | None, source: Source) -> str:
+    return f"{count / source.num_characters:.3f}" if count and source.num_characters else "-"

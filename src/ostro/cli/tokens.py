@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from ostro.chat.segments import Prompt
+    from ostro.chat import Prompt
     from ostro.tokenizer.base import Tokenizer
 
 TokenKind = Literal["control", "text", "byte"]

@@ -103,8 +103,8 @@ class EngineConfig:
             return num_blocks * self.block_size
         raise RequestError(
             f"The K/V cache has room for {num_blocks} blocks of {self.block_size} tokens, but a text of {wished} "
-            f"tokens needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger kv_cache_bytes, "
-            "or kv_dtype='float16'.",
+            f"tokens needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger "
+            "kv_cache_bytes, or kv_dtype='float16'.",
             param="max_model_len",
         )
 

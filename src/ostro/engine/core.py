@@ -66,6 +66,11 @@ class EngineCore:
         return self.sizes.max_model_len
 
     @property
+    def kv_cache_bytes(self) -> int:
+        """Bytes of the K/V pool when all of it has been touched."""
+        return self._runner.pool.nbytes
+
+    @property
     def has_unfinished(self) -> bool:
         """Whether a `step` would do or return anything."""
         return bool(self._requests or self._pending)
@@ -79,12 +84,14 @@ class EngineCore:
         prompt: str | None = None,
         cache_salt: str = "",
         at_start: bool | None = None,
+        eos_token_ids: Iterable[int] = (),
     ) -> None:
         """Queue a request; its outputs come from `step`.
 
         `prompt` is the text for the record. Requests share prefixes with those of the same `cache_salt` only.
         `at_start`: the answer's text begins a message of its own, so SentencePiece's dummy space is dropped; None: if
-        the last token of the prompt is a control token. RequestError (ContextLengthError) for what cannot be run.
+        the last token of the prompt is a control token. `eos_token_ids` end a turn in the prompt's format, beside the
+        engine's own. RequestError (ContextLengthError) for what cannot be run.
         """
         params = params or SamplingParams()
         if request_id in self._requests:
@@ -94,9 +101,11 @@ class EngineCore:
         max_tokens = admission.room_for_answer(len(ids), params, self.max_model_len)
         request = Request(request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[])
         salt = self._salt(cache_salt, params)
+        eos = frozenset() if params.ignore_eos else self._eos.union(eos_token_ids)
+        endings = Endings(eos=eos, stop=frozenset(params.stop_token_ids))
         for index in range(params.n):
             stream = self._stream(ids, params, at_start)
-            sequence = self._sequence(request, index, params, max_tokens, salt, stream)
+            sequence = self._sequence(request, index, params, max_tokens, endings, salt, stream)
             request.sequences.append(sequence)
             self.scheduler.add(sequence)
         self._requests[request_id] = request
@@ -194,6 +203,7 @@ class EngineCore:
         index: int,
         params: SamplingParams,
         max_tokens: int,
+        endings: Endings,
         salt: Hashable | None,
         stream: TextStream | None,
     ) -> Sequence:
@@ -208,7 +218,7 @@ class EngineCore:
             request_id=request.request_id,
             index=index,
             params=params,
-            endings=Endings(eos=frozenset() if params.ignore_eos else self._eos, stop=frozenset(params.stop_token_ids)),
+            endings=endings,
             max_tokens=max_tokens,
             draws=sampler.generator(params.seed, index),
             history=sampler.History(ids) if params.has_penalties else None,

@@ -94,8 +94,8 @@ def candidates(scores: Float32, params: SamplingParams) -> tuple[Ids, Float64]:
     """
     ids = _top_k(scores, params.top_k)
     scaled = scores[ids].astype(np.float64)
-    # The best becomes 0 before the division, so that no temperature, however small, can overflow.
-    weights = np.exp((scaled - scaled.max()) / params.temperature)
+    with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf, which is what it means
+        weights = np.exp((scaled - scaled.max()) / params.temperature)
     if params.top_p < 1:
         ids, weights = _top_p(ids, weights, params.top_p)
     if params.min_p > 0:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ostro.errors import TokenizerError
+from ostro.errors import TokenizerError, TokenizerNotFoundError
 from ostro.tokenizer.base import Tokenizer
 from ostro.tokenizer.files import Settings, read_added_tokens, read_object, read_settings
 
@@ -60,7 +60,7 @@ def _load_folder(folder: Path) -> Tokenizer:
     converted = folder / "tokenizer.json"
     if model is None:
         if not converted.is_file():
-            raise TokenizerError(
+            raise TokenizerNotFoundError(
                 f"{folder} has no vocabulary: looked for {_LOOKED_FOR}. Download the tokenizer files of the model "
                 "into this folder."
             )

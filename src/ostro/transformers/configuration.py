@@ -64,7 +64,7 @@ class PreTrainedConfig:
     dtype: str | None
 
     def __init__(self, **values: Any) -> None:
-        for name, default in (_COMMON | self.default_values).items():
+        for name, default in {**_COMMON, **self.default_values}.items():
             setattr(self, name, copy.deepcopy(default))
         self._set_rope(values)
         self._set_labels(values)
@@ -76,7 +76,7 @@ class PreTrainedConfig:
             setattr(self, name, value)
         if values.get("num_key_value_heads") is None and self.default_values["num_key_value_heads"] is None:
             self.num_key_value_heads = self.num_attention_heads
-        if self.head_dim is None:
+        if vars(self)["head_dim"] is None:
             self.head_dim = self.hidden_size // self.num_attention_heads
         self.to_model_config()  # refuses what cannot be run while the caller's line is on the stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-_RANGES = (
+_RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("max_new_tokens", "a whole number of at least 1", _is_count),
     ("max_length", "a whole number of at least 1", _is_count),
     ("num_return_sequences", "a whole number of at least 1", _is_count),

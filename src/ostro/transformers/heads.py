@@ -37,7 +37,7 @@ class Head(PreTrainedModel):
 
 
 class ForCausalLM(Head, GenerationMixin):
-    """A language model: the decoder and `lm_head`, whose weight is that of the embeddings where the config ties them."""
+    """A language model: the decoder and `lm_head`, which is the embeddings themselves where the config ties them."""
 
     has_lm_head = True
 
@@ -71,10 +71,12 @@ class ForCausalLM(Head, GenerationMixin):
 
         `labels` (B, T): the loss is the mean cross entropy of each label given the tokens before it; -100 is left out,
         and with `num_items_in_batch` the sum is divided by that instead, as gradient accumulation needs.
-        `logits_to_keep` computes logits of the last so many tokens only (0: all), or of the tokens an index (N,) selects.
+        `logits_to_keep` computes logits of the last so many tokens only (0: all), or of those an index (N,) selects.
         """
         if labels is not None and not (isinstance(logits_to_keep, int) and logits_to_keep == 0):
-            raise RequestError("labels need the logits of all tokens: leave logits_to_keep out.", param="logits_to_keep")
+            raise RequestError(
+                "labels need the logits of all tokens: leave logits_to_keep out.", param="logits_to_keep"
+            )
         inner = self.model(
             input_ids, attention_mask, position_ids, past_key_values, inputs_embeds,
             use_cache, output_attentions, output_hidden_states, True,

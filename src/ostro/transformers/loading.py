@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ostro.checkpoint.open import Checkpoint, open_checkpoint
-from ostro.checkpoint.tensors import QuantizedTensor
+from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import CheckpointError, ConfigError, RequestError
 from ostro.log import logger
 from ostro.ops.torch import TorchOps, find_device, torch_dtype
@@ -75,7 +75,9 @@ def _quantization(kwargs: dict[str, Any]) -> BitsAndBytesConfig | None:
             "Both quantization_config and load_in_4bit or load_in_8bit are given: keep quantization_config.",
             param="load_in_4bit" if switches["load_in_4bit"] else "load_in_8bit",
         )
-    return BitsAndBytesConfig(**switches) if any(switches.values()) else given
+    if any(switches.values()):
+        return BitsAndBytesConfig(load_in_4bit=switches["load_in_4bit"], load_in_8bit=switches["load_in_8bit"])
+    return given
 
 
 def _device_of(device_map: Any) -> str | int | torch.device:
@@ -173,14 +175,19 @@ class _Filler:
     def _place(self, name: str, stored: str) -> None:
         parent_name, _, leaf = name.rpartition(".")
         parent = self._model.get_submodule(parent_name)
-        # One copy is made, so that the checkpoint's file is not held open, and a user may train on the weights.
-        tensor = self._ops.weight(self._checkpoint.tensors[stored]).clone(memory_format=torch.contiguous_format)
+        tensor = self._own(self._checkpoint.tensors[stored])
         layer = self._quantization
         if layer is not None and isinstance(parent, nn.Linear) and layer.applies_to(parent_name):
             owner_name, _, child = parent_name.rpartition(".")
             setattr(self._model.get_submodule(owner_name), child, layer.quantize(tensor))
             return
         setattr(parent, leaf, nn.Parameter(tensor))
+
+    def _own(self, stored: Tensor) -> torch.Tensor:
+        """A copy: a map of the file is read-only, and a user may train on the weights."""
+        tensor = self._ops.weight(stored)
+        shared = not isinstance(stored, QuantizedTensor) and tensor.data_ptr() == stored.ctypes.data
+        return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor
 
     def _randomize(self, names: list[str]) -> None:
         others = [name for name in names if not name.startswith("score.")]

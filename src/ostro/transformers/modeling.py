@@ -141,6 +141,10 @@ class PreTrainedModel(nn.Module):
             if isinstance(module, PreTrainedModel):
                 module.attn_implementation = attention.check_implementation(name)
 
+    def wants_dict(self, return_dict: bool | None) -> bool:
+        """The argument, or the config's choice."""
+        return self.config.return_dict if return_dict is None else return_dict
+
     def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
         """In training keep one activation a layer and compute the others again in the backward pass."""
         allowed = {"use_reentrant": False}
@@ -248,10 +252,6 @@ class DecoderModel(PreTrainedModel):
         )
         output = step.output(hidden)
         return output if self.wants_dict(return_dict) else output.to_tuple()
-
-    def wants_dict(self, return_dict: bool | None) -> bool:
-        """The argument, or the config's choice."""
-        return self.config.return_dict if return_dict is None else return_dict
 
 
 def _dtype(value: str | torch.dtype) -> torch.dtype:

@@ -12,11 +12,12 @@ from safetensors.torch import save_file
 from ostro.errors import RequestError
 from ostro.transformers.modeling import PreTrainedModel
 
+_OWN = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def save_model(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> None:
-    """Write the model; RequestError for one that is held in 4 or 8 bits, which no file format of HF's takes from here."""
+    """Write the model; RequestError for one that is held in 4 or 8 bits, and for a size that is none."""
     if model.is_quantized:
         raise RequestError(
             "A model loaded in 4 or 8 bits cannot be saved: its packed weights are a form of this process. Load it "
@@ -51,8 +52,9 @@ def _bytes(size: int | str) -> int:
 
 def _remove_old(folder: Path) -> None:
     """Shards of an earlier save into the same folder: left beside the new ones they would be another model."""
-    for path in [*folder.glob("model*.safetensors"), folder / "model.safetensors.index.json"]:
-        path.unlink(missing_ok=True)
+    for path in folder.glob("model*"):
+        if _OWN.fullmatch(path.name):
+            path.unlink()
 
 
 def _split(tensors: dict[str, torch.Tensor], limit: int) -> list[dict[str, torch.Tensor]]:

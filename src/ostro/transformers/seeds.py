@@ -11,5 +11,5 @@ import torch
 def set_seed(seed: int) -> None:
     """Seed Python's, NumPy's and PyTorch's generators, the latter on every device."""
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - the global generator is what other people's code draws from
+    np.random.seed(seed)
     torch.manual_seed(seed)

@@ -1,0 +1,180 @@
+"""The scheduler alone, in integers: budgets, order, preemption, and that everything ends."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ostro.cache import KVCache
+from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
+
+
+def sequence(order: int, length: int, salt: str | None = None, leader: TokenSequence | None = None) -> TokenSequence:
+    return TokenSequence(
+        order=order, token_ids=[i % 3 for i in range(length)], num_prompt_tokens=length, salt=salt, leader=leader
+    )
+
+
+def told(chunks: list[Chunk]) -> list[tuple[int, int, int]]:
+    return [(chunk.sequence.order, chunk.start, chunk.count) for chunk in chunks]
+
+
+def advance(scheduler: Scheduler) -> list[tuple[int, int, int]]:
+    """A step in which every sequence that is ready gets a token."""
+    chunks = scheduler.schedule()
+    for chunk in chunks:
+        if chunk.is_last:
+            chunk.sequence.token_ids.append(chunk.sequence.order % 3)
+    scheduler.commit(chunks)
+    return told(chunks)
+
+
+def test_decodes_come_first_then_prefills_in_chunks() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=10)
+    scheduler.add(sequence(0, 4))
+    scheduler.add(sequence(1, 16))
+    assert advance(scheduler) == [(0, 0, 4), (1, 0, 6)]
+    assert advance(scheduler) == [(0, 4, 1), (1, 6, 9)]
+    scheduler.add(sequence(2, 5))
+    assert advance(scheduler) == [(0, 5, 1), (1, 15, 1), (2, 0, 5)]
+    assert advance(scheduler) == [(0, 6, 1), (1, 16, 1), (2, 5, 1)]
+
+
+def test_at_most_max_num_seqs_run() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=2, max_num_batched_tokens=100)
+    for order in range(3):
+        scheduler.add(sequence(order, 2))
+    assert [order for order, _, _ in advance(scheduler)] == [0, 1]
+    scheduler.remove(scheduler.running[0])
+    assert [order for order, _, _ in advance(scheduler)] == [1, 2]
+
+
+def test_the_youngest_is_preempted_and_comes_back() -> None:
+    scheduler = Scheduler(KVCache(4, 4), max_num_seqs=8, max_num_batched_tokens=100)
+    old, young = sequence(0, 3), sequence(1, 3)
+    scheduler.add(old)
+    scheduler.add(young)
+    assert advance(scheduler) == [(0, 0, 3), (1, 0, 3)]
+    for _ in range(5):
+        advance(scheduler)
+    assert len(old.token_ids) == len(young.token_ids) == 9
+    assert told(scheduler.schedule()) == [(0, 8, 1)]  # a third block for one: no room for the other
+    assert scheduler.waiting == [young]
+    assert young.cache is None
+    assert scheduler.num_preemptions == 1
+    scheduler.remove(old)
+    assert advance(scheduler) == [(1, 0, 9)]
+
+
+def test_nobody_is_let_in_to_be_preempted_at_once() -> None:
+    """The first needs 5 of 6 blocks in the end; the second would take what is reserved for it."""
+    scheduler = Scheduler(KVCache(6, 4), max_num_seqs=8, max_num_batched_tokens=8)
+    scheduler.add(sequence(0, 20))
+    assert advance(scheduler) == [(0, 0, 8)]
+    scheduler.add(sequence(1, 5))
+    while scheduler.running[0].num_uncomputed_tokens > 1:
+        assert advance(scheduler)[0][0] == 0
+    assert scheduler.num_preemptions == 0
+    assert [s.order for s in scheduler.waiting] == [1]
+
+
+def test_followers_wait_for_the_leaders_prompt_and_share_it() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=6)
+    leader = sequence(0, 10, salt="x")
+    scheduler.add(leader)
+    scheduler.add(sequence(1, 10, salt="x", leader=leader))
+    scheduler.add(sequence(2, 2))
+    assert advance(scheduler) == [(0, 0, 6)]
+    assert advance(scheduler) == [(0, 6, 4), (2, 0, 2)]  # the follower holds nobody else up
+    assert advance(scheduler) == [(0, 10, 1), (2, 2, 1), (1, 8, 2)]
+
+
+def test_a_leader_that_is_gone_is_not_waited_for() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=6)
+    leader = sequence(0, 10)
+    follower = sequence(1, 5, leader=leader)
+    scheduler.add(leader)
+    scheduler.add(follower)
+    scheduler.remove(leader)
+    assert advance(scheduler) == [(1, 0, 5)]
+
+
+def test_an_empty_scheduler_schedules_nothing() -> None:
+    assert Scheduler(KVCache(1, 1), 1, 1).schedule() == []
+
+
+request_strategy = st.tuples(
+    st.integers(0, 20),  # step of arrival
+    st.integers(1, 24),  # prompt
+    st.integers(1, 12),  # answer
+    st.sampled_from([None, "a", "b"]),  # salt
+    st.booleans(),  # follows the one before
+    st.none() | st.integers(0, 30),  # step at which it is given up
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    requests=st.lists(request_strategy, min_size=1, max_size=10),
+    block_size=st.integers(1, 4),
+    spare_blocks=st.integers(0, 8),
+    window=st.none() | st.integers(1, 9),
+    max_num_seqs=st.integers(1, 4),
+    budget=st.integers(1, 20),
+)
+def test_everything_ends(
+    requests: list[tuple[int, int, int, str | None, bool, int | None]],
+    block_size: int,
+    spare_blocks: int,
+    window: int | None,
+    max_num_seqs: int,
+    budget: int,
+) -> None:
+    longest = max(prompt + answer for _, prompt, answer, _, _, _ in requests)
+    needed = KVCache(1, block_size, window).max_blocks(longest)
+    cache = KVCache(needed + spare_blocks, block_size, window)
+    scheduler = Scheduler(cache, max_num_seqs, budget)
+    made: list[TokenSequence] = []
+    for order, (_, prompt, _, salt, follows, _) in enumerate(requests):
+        leader = made[-1] if follows and made else None
+        length, salt = (leader.num_prompt_tokens, leader.salt) if leader else (prompt, salt)
+        made.append(sequence(order, length, salt, leader))
+    arrivals: list[int] = []  # a follower comes with its leader
+    for s, (arrival, *_) in zip(made, requests, strict=True):
+        arrivals.append(arrivals[-1] if s.leader else arrival)
+    totals = [s.num_prompt_tokens + answer for s, (_, _, answer, _, _, _) in zip(made, requests, strict=True)]
+    totals = [min(total, longest) for total in totals]
+    ended: set[int] = set()
+    work = sum(totals)
+    step = 0
+    while len(ended) < len(made):
+        for s, arrival, (*_, given_up) in zip(made, arrivals, requests, strict=True):
+            if arrival == step:
+                scheduler.add(s)
+            if given_up == step and scheduler.holds(s):
+                scheduler.remove(s)
+                ended.add(s.order)
+        oldest = min((s.order for s in scheduler.running), default=None)
+        chunks = scheduler.schedule()
+        assert sum(chunk.count for chunk in chunks) <= budget
+        assert len(scheduler.running) <= max_num_seqs
+        assert len({chunk.sequence.order for chunk in chunks}) == len(chunks)
+        if oldest is not None and budget >= max_num_seqs:
+            assert oldest in {chunk.sequence.order for chunk in chunks}, "the oldest stands still"
+        for chunk in chunks:
+            s = chunk.sequence
+            assert s.cache is not None
+            assert chunk.start == s.num_computed_tokens
+            assert len(s.cache.blocks) + s.cache.first_block >= -(-(chunk.start + chunk.count) // block_size)
+            if chunk.is_last:
+                s.token_ids.append(s.order % 3)
+        scheduler.commit(chunks)
+        for chunk in chunks:
+            if len(chunk.sequence.token_ids) >= totals[chunk.sequence.order]:
+                scheduler.remove(chunk.sequence)
+                ended.add(chunk.sequence.order)
+        pool = cache.pool
+        assert pool.num_used == len({b for s in scheduler.running if s.cache for b in s.cache.blocks})
+        step += 1
+        assert step < 100 + 40 * work, "starved"
+    assert cache.pool.num_used == 0
