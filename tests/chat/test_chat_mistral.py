@@ -56,9 +56,10 @@ def strategy(version: str) -> st.SearchStrategy[list[dict[str, Any]]]:
     return conversations(with_calls=number > 1, parallel=number > 2, content_with_calls=number > 6)
 
 
+@pytest.mark.parametrize("max_examples", [40, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_any_conversation_has_the_ids_of_mistral_common(version: str) -> None:
-    @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_conversation_has_the_ids_of_mistral_common(version: str, max_examples: int) -> None:
+    @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
     @given(messages=strategy(version), definitions=tools())
     def check(messages: list[dict[str, Any]], definitions: list[dict[str, Any]]) -> None:
         definitions = [] if version == "v1" else definitions
@@ -74,7 +75,7 @@ def test_newer_versions_have_the_ids_of_mistral_common(version: str, tmp_path: P
     path = write_newer_tekken(tmp_path, version)
     tokenizer, oracle = load_tekken(path), MistralTokenizer.from_file(path)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(messages=strategy(version), definitions=tools())
     def check(messages: list[dict[str, Any]], definitions: list[dict[str, Any]]) -> None:
         prompt = render_chat(tokenizer, messages, tools=definitions)
@@ -132,7 +133,11 @@ TOOL_GOLDEN = {
 @pytest.mark.parametrize("version", TOOL_GOLDEN)
 def test_calls_and_results_shown(version: str) -> None:
     prompt = render_chat(bundled(version), ANSWERED, tools=[WEATHER], strict=True)
-    shown = prompt.text if version != "v2" else prompt.text.replace("[TOOL_CALLS] ", "[TOOL_CALLS]").replace("[TOOL_RESULTS] ", "[TOOL_RESULTS]")
+    shown = (
+        prompt.text
+        if version != "v2"
+        else prompt.text.replace("[TOOL_CALLS] ", "[TOOL_CALLS]").replace("[TOOL_RESULTS] ", "[TOOL_RESULTS]")
+    )
     assert shown.endswith(TOOL_GOLDEN[version])
     assert shown.startswith("<s>[AVAILABLE_TOOLS]")
 
@@ -152,7 +157,9 @@ def test_text_of_a_user_is_never_a_control_token(version: str, text: str) -> Non
 
 def test_completion_mask_covers_what_the_model_writes() -> None:
     tokenizer = bundled("v3")
-    prompt = render_chat(tokenizer, [*ANSWERED, {"role": "assistant", "content": "22 degrees."}], add_generation_prompt=False)
+    prompt = render_chat(
+        tokenizer, [*ANSWERED, {"role": "assistant", "content": "22 degrees."}], add_generation_prompt=False
+    )
     written = [i for i, own in zip(prompt.token_ids, prompt.completion_mask, strict=True) if own]
     assert written.count(tokenizer.control_id("</s>")) == 2
     assert written.count(tokenizer.control_id("[TOOL_CALLS]")) == 1

@@ -89,6 +89,20 @@ def test_followers_wait_for_the_leaders_prompt_and_share_it() -> None:
     assert advance(scheduler) == [(0, 10, 1), (2, 2, 1), (1, 8, 2)]
 
 
+def test_a_chunk_that_was_planned_goes_with_its_preempted_sequence() -> None:
+    """A follower prefills though younger sequences decode already; when it needs a block, the youngest's chunk goes."""
+    scheduler = Scheduler(KVCache(24, 1), max_num_seqs=3, max_num_batched_tokens=3)
+    leader = sequence(0, 8)
+    for s in (leader, sequence(1, 8, leader=leader), sequence(2, 1)):
+        scheduler.add(s)
+    steps = []
+    while not scheduler.num_preemptions:
+        steps.append(advance(scheduler))
+        assert sum(count for _, _, count in steps[-1]) <= 3
+    assert [order for order, _, _ in steps[-2]] == [0, 2, 1]
+    assert [order for order, _, _ in steps[-1]] == [0, 1]
+
+
 def test_a_leader_that_is_gone_is_not_waited_for() -> None:
     scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=6)
     leader = sequence(0, 10)

@@ -54,7 +54,10 @@ def tools(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "description": draw(texts),
                 "parameters": {
                     "type": "object",
-                    "properties": {name: {"type": "string", "description": draw(texts)} for name in draw(st.lists(names, max_size=2))},
+                    "properties": {
+                        name: {"type": "string", "description": draw(texts)}
+                        for name in draw(st.lists(names, max_size=2))
+                    },
                 },
             },
         }
@@ -90,9 +93,7 @@ def _rounds(draw: st.DrawFn, *, parallel: bool, content_with_calls: bool) -> lis
     messages: list[dict[str, Any]] = []
     for _ in range(draw(st.integers(1, 2))):
         ids = draw(st.lists(nine, min_size=1, max_size=3 if parallel else 1, unique=True))
-        calls = [
-            {"id": call_id, "function": {"name": draw(names), "arguments": draw(arguments)}} for call_id in ids
-        ]
+        calls = [{"id": call_id, "function": {"name": draw(names), "arguments": draw(arguments)}} for call_id in ids]
         content = draw(texts) if content_with_calls else ""
         messages.append({"role": "assistant", "content": content, "tool_calls": calls})
         messages += [

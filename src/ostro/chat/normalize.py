@@ -138,7 +138,8 @@ def _with_nine(turn: Turn, ids: ToolCallIds, mender: Mender) -> Turn:
     message = turn.message
 
     def nine(call_id: str | None) -> str:
-        if call_id is None or not is_mistral_id(call_id):
+        ours = turn.index is None
+        if not ours and (call_id is None or not is_mistral_id(call_id)):
             wrong = f"has the tool call id {call_id!r}, which is not nine letters and digits"
             mender.mend(turn.index, wrong, "it was mapped to one that is")
         return ids.inward(call_id or f"none:{turn.index}")

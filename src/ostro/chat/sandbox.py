@@ -17,19 +17,23 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 MAX_STEPS = 1_000_000
-"""Steps of one rendering: a round of a loop, a call, or CHARS_PER_STEP characters looked at or made."""
+"""Steps of one rendering, which take a few seconds at worst. A round of a loop or a filter is one."""
 
 CHARS_PER_STEP = 64
+_ITEMS_PER_STEP = 8
+_STEPS_PER_CALL = 5
 
 MAX_SIZE = 4_000_000
 """Characters of any text, items of any list, and characters of the output."""
 
 MAX_NUMBER = 1 << 63
 _MAX_ARGUMENT = 10_000
-_WIDE_FORMAT = re.compile(r"\d{5,}|\*")
+_WIDE_FORMAT = re.compile(r"\d{5,}|\*|:[^{}]*\{")
+_HOLDERS = (list, tuple, dict, Namespace)
 
 
 class Generation(Extension):
@@ -55,10 +59,16 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         for name in ("lipsum", "random"):  # what differs from one rendering to the next
             self.globals.pop(name, None)
             self.filters.pop(name, None)
-        for name, function in list(self.filters.items()):
-            self.filters[name] = _Checked(self, function)
+        tables: list[dict[str, Any]] = [self.filters, self.tests]
+        for table in tables:
+            for name, function in list(table.items()):
+                table[name] = _Checked(self, function)
         self.filters["_rounds"] = self.rounds
         self.filters["_sized"] = self.sized
+
+    def add_filter(self, name: str, function: Callable[..., Any]) -> None:
+        """A filter of the caller's, charged as the others are."""
+        self.filters[name] = _Checked(self, function)
 
     def charge(self, steps: int) -> None:
         """Take steps from the budget."""
@@ -70,11 +80,28 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         """The value, if it is not too large; charged by its size."""
         if isinstance(value, int) and abs(value) > MAX_NUMBER:
             raise SecurityError("it makes a number of more than 64 bits")
-        if isinstance(value, Sized):
-            if len(value) > MAX_SIZE:
-                raise SecurityError(f"it makes a value of more than {MAX_SIZE:,} characters or items")
+        if isinstance(value, Sized) and len(value) > MAX_SIZE:
+            raise SecurityError(f"it makes a value of more than {MAX_SIZE:,} characters or items")
+        if isinstance(value, str):
             self.charge(len(value) // CHARS_PER_STEP)
+        elif isinstance(value, _HOLDERS):
+            self._charge_contents(value)
         return value
+
+    def _charge_contents(self, value: Any) -> None:
+        """Charge for all that a list or dict holds, at any depth: a few shared lists can stand for a giant."""
+        waiting = [value]
+        while waiting:
+            holder = waiting.pop()
+            if isinstance(holder, Namespace):
+                holder = holder._Namespace__attrs
+            items = [*holder.values()] if isinstance(holder, dict) else holder
+            self.charge(1 + len(items) // _ITEMS_PER_STEP)
+            for item in items:
+                if isinstance(item, str):
+                    self.charge(len(item) // CHARS_PER_STEP)
+                elif isinstance(item, _HOLDERS):
+                    waiting.append(item)
 
     def rounds(self, iterable: Any, weight: int = 1) -> Any:
         """What a loop goes over: sized things are charged at once, others as they go."""
@@ -102,7 +129,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Any call in a template: charged, with arguments and a result of bounded size."""
-        self.charge(1)
+        self.charge(_STEPS_PER_CALL)
         receiver = getattr(function, "__self__", None)
         if isinstance(receiver, str):
             self.sized(receiver)
@@ -153,6 +180,18 @@ class _Meter(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         return _filter(node, "_sized")
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filter(node, "_sized")
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filter(node, "_sized")
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        return _filter(node, "_sized") if node.ctx == "load" else node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from ostro.chat.jsontext import arguments_of, tool_object
@@ -212,7 +212,7 @@ def _render(source: str, mask: _Mask, today: datetime.date | None, **context: An
     from ostro.chat.sandbox import MAX_SIZE, BoundedEnvironment
 
     environment = BoundedEnvironment()
-    environment.filters["tojson"] = lambda value, **options: _tojson(mask, value, **options)
+    environment.add_filter("tojson", partial(_tojson, mask))
     environment.globals["raise_exception"] = _raise
     if today is not None:
         environment.globals["strftime_now"] = lambda form: _strftime(today, form)
@@ -243,6 +243,7 @@ def _render(source: str, mask: _Mask, today: datetime.date | None, **context: An
     return "".join(pieces)
 
 
+# Behind what a template fails with.
 _REMEDY = "Name a prompt format (such as mistral-v3 or llama-3.1), or mend the template."
 
 

@@ -12,7 +12,7 @@ import typer
 
 from ostro import __version__
 from ostro.cli import chat, doctor, generate, info, listing, pull, run_once, tokenize
-from ostro.cli.console import print_error, print_warning, silence_stdout
+from ostro.cli.console import print_error, print_warning, replace_what_cannot_be_shown, silence_stdout
 from ostro.cli.options import with_groups
 from ostro.errors import OstroError
 
@@ -39,6 +39,7 @@ class Settings:
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. No traceback reaches the user unless --debug was given."""
     settings = Settings()
+    replace_what_cannot_be_shown()
     command = typer.main.get_command(_app())
     try:
         command.main(args=None if args is None else list(args), prog_name="ostro", obj=settings)

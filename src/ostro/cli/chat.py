@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ostro.cli.console import print_note
+from ostro.cli.console import count, print_note
 from ostro.cli.options import (
     ChatFormatName,
     LoadOptions,
@@ -60,6 +60,6 @@ def chat(
 
 
 def _greeting(llm: LLM, name: str) -> str:
-    size = f"{llm.config.num_parameters() / 1e9:.2f} billion parameters"
+    size = f"{count(llm.config.num_parameters())} parameters"
     shown = os.path.basename(name.rstrip("/")) or name
     return f"{shown}: {size}, context {llm.max_model_len} tokens, backend {llm.backend}. /help lists the commands."

@@ -80,6 +80,13 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
+def replace_what_cannot_be_shown() -> None:
+    """In a terminal of another encoding than UTF-8, characters that it has not become "?" and stop nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
 def silence_stdout() -> None:
     """Let nothing more be written: the reader of a pipe has gone."""
     devnull = os.open(os.devnull, os.O_WRONLY)
@@ -122,6 +129,14 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     for name, value in pairs:
         rows.add_row(name, value)
     print_table(rows)
+
+
+def count(number: int) -> str:
+    """A large number for a person: "7.25 billion", "260,032"."""
+    for unit, step in (("billion", 10**9), ("million", 10**6)):
+        if number >= step:
+            return f"{number / step:.2f} {unit}"
+    return f"{number:,}"
 
 
 def binary_size(num_bytes: float) -> str:

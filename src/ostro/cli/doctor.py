@@ -19,8 +19,9 @@ from ostro.errors import OstroError
 def doctor(json: Json = False) -> None:
     """Show what this machine has, and what ostro makes of it.
 
-    Processor, kernels, threads, memory, packages and the download cache, with the reasons. The exit code is 1 only
-    where something is broken, which is then named.
+    Processor, kernels, threads, memory, packages and the download cache, with the reasons.
+
+    The exit code is 1 only where something is broken, which is then named.
     """
     found = examine()
     if json:

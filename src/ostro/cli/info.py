@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ostro.cli.console import binary_size, decimal_size, facts, print_json
+from ostro.cli.console import binary_size, count, decimal_size, facts, print_json
 from ostro.cli.options import Json, ModelArgument, Offline, Revision, model_or_default
 from ostro.errors import OstroError, PromptError
 
@@ -122,17 +122,10 @@ def _weights(found: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _parameters(counts: dict[str, int]) -> str:
-    text = _count(counts["total"])
+    text = count(counts["total"])
     if counts["active"] != counts["total"]:
-        text += f", of which {_count(counts['active'])} are active for a token"
+        text += f", of which {count(counts['active'])} are active for a token"
     return text
-
-
-def _count(number: int) -> str:
-    for unit, step in (("billion", 10**9), ("million", 10**6)):
-        if number >= step:
-            return f"{number / step:.2f} {unit}"
-    return f"{number:,}"
 
 
 def _architecture(c: ModelConfig) -> list[tuple[str, str]]:

@@ -53,7 +53,7 @@ def _prompt_session() -> PromptSession[str]:
 
     path = _history_file()
     history: History = InMemoryHistory() if path is None else FileHistory(str(path))
-    names = {f"/{name}": command.help for name, command in COMMANDS.items()}
+    names = {f"/{name}{' ' * bool(command.argument)}": command.help for name, command in COMMANDS.items()}
     return PromptSession(
         history=history,
         multiline=True,  # so that pasted text keeps its lines; Enter sends all the same

@@ -149,7 +149,7 @@ def _fetch_tokenizer(name: str, revision: str | None, offline: bool) -> Path:
     repo = _plain_repo(name)
     if repo is None:
         return _resolve(name, revision, offline)  # one GGUF file is fetched whole
-    here = _snapshot(repo, revision)
+    here = _snapshot(repo, revision, _TOKENIZER_FILES)
     if here is not None and (any(here.glob("tokenizer.*")) or (here / "tekken.json").is_file()):
         return here
     return _resolve(name, revision, offline) if offline else _download(repo, revision, _TOKENIZER_FILES)
@@ -162,13 +162,13 @@ def _resolve(name: str, revision: str | None, offline: bool) -> Path:
     return resolve(name, revision=revision, offline=offline)
 
 
-def _snapshot(repo: str, revision: str | None) -> Path | None:
-    """What the cache has of a repository, which may be a few files only."""
+def _snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path | None:
+    """The folder where the cache has these files of a repository, or, as far as older versions know, some of them."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
+        return Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=list(patterns)))
     except LocalEntryNotFoundError:
         return None
 
@@ -233,7 +233,7 @@ def _config_in(folder: Path) -> ModelConfig:
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> ModelFiles:
     repo = _plain_repo(name)
-    folder = None if repo is None else _snapshot(repo, revision)
+    folder = None if repo is None else _snapshot(repo, revision, _CONFIG_FILES)
     if repo is None or (offline and folder is None):
         return _at(name, _resolve(name, revision, offline=True))
     if folder is None or not _has_config(folder):

@@ -97,14 +97,12 @@ class Scheduler:
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step, with slots reserved; [] if nothing is waiting or running."""
         plan = _Plan(self.max_num_batched_tokens)
-        preemptions = self.num_preemptions
         for sequence in sorted(self.running, key=lambda s: (s.num_uncomputed_tokens > 1, s.order)):
             if plan.budget and sequence.cache is not None:  # None: an older one has just preempted it
                 count = self._find_room(sequence, min(sequence.num_uncomputed_tokens, plan.budget), plan)
                 if count:
                     plan.add(sequence, count)
-        if self.num_preemptions == preemptions:
-            self._admit(plan)
+        self._admit(plan)
         assert plan.chunks or not (self.waiting or self.running), "the oldest sequence can always go on"
         return list(plan.chunks.values())
 

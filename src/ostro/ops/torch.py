@@ -256,7 +256,7 @@ def find_device(device: str | int | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(f"cuda:{device}" if isinstance(device, int) else device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise BackendError(f'PyTorch knows no device {device!r}; use "auto", "cpu" or "cuda".') from None
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise BackendError(

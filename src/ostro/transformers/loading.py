@@ -176,6 +176,12 @@ class _Filler:
         parent_name, _, leaf = name.rpartition(".")
         parent = self._model.get_submodule(parent_name)
         tensor = self._own(self._checkpoint.tensors[stored])
+        wanted = self._model.get_parameter(name).shape
+        if tensor.shape != wanted:
+            raise CheckpointError(
+                f"{self._checkpoint.files[0]}: tensor {stored} has the shape {tuple(tensor.shape)}, and the config that "
+                f"was given asks for {tuple(wanted)}. Leave out the fields that change the checkpoint's shapes."
+            )
         layer = self._quantization
         if layer is not None and isinstance(parent, nn.Linear) and layer.applies_to(parent_name):
             owner_name, _, child = parent_name.rpartition(".")

@@ -1,0 +1,138 @@
+"""A tiny chat model of random weights, and the command as a user runs it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mistral_common
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+CONFIG: dict[str, Any] = {
+    "model_type": "mistral",
+    "architectures": ["MistralForCausalLM"],
+    "vocab_size": 32768,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 8192,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 1e6,
+    "sliding_window": None,
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "torch_dtype": "float32",
+}
+
+
+def tensors() -> dict[str, np.ndarray[Any, Any]]:
+    """Random weights of `CONFIG`, always the same."""
+    rng = np.random.default_rng(3)
+
+    def random(*shape: int) -> np.ndarray[Any, Any]:
+        return (0.3 * rng.standard_normal(shape)).astype(np.float32)
+
+    made = {"model.embed_tokens.weight": random(32768, 16), "model.norm.weight": np.ones(16, np.float32)}
+    made["model.embed_tokens.weight"][2] = 0  # so that the end of an answer is no likely token
+    for layer in (f"model.layers.{index}" for index in range(2)):
+        made |= {
+            f"{layer}.{name}.weight": np.ones(16, np.float32)
+            for name in ("input_layernorm", "post_attention_layernorm")
+        }
+        made |= {
+            f"{layer}.self_attn.{name}_proj.weight": random(rows, 16)
+            for name, rows in zip("qkv", (16, 8, 8), strict=True)
+        }
+        made[f"{layer}.self_attn.o_proj.weight"] = random(16, 16)
+        made |= {f"{layer}.mlp.{name}_proj.weight": random(24, 16) for name in ("gate", "up")}
+        made[f"{layer}.mlp.down_proj.weight"] = random(16, 24)
+    return made
+
+
+@pytest.fixture(scope="session")
+def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with Mistral's v3 tokenizer and a model that talks nonsense without an end."""
+    folder = tmp_path_factory.mktemp("chat") / "tiny-chat"
+    folder.mkdir()
+    data = Path(mistral_common.__file__).parent / "data"
+    shutil.copy(data / "mistral_instruct_tokenizer_240323.model.v3", folder / "tokenizer.model")
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    save_file(tensors(), folder / "model.safetensors")
+    return folder
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., Result]]:
+    """`run("info", path, stdin="...")` in this process, as a user who has set nothing and has no terminal."""
+    from ostro.cli.app import run as run_command
+
+    for name in ("OSTRO_MODEL", "OSTRO_ISA", "OSTRO_NUM_THREADS", "HF_HOME", "HF_HUB_CACHE", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    logger = logging.getLogger("ostro")
+    before = logger.handlers, logger.propagate, logger.level
+
+    def invoke(*args: object, stdin: str | bytes = "") -> Result:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+        capsys.readouterr()
+        code = run_command([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    yield invoke
+    logger.handlers, logger.propagate, logger.level = before[0], before[1], before[2]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Variables of a user who has set nothing and downloaded nothing."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    home = {"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return {**kept, **home, "LANG": "C.UTF-8", "TERM": "xterm", "COLUMNS": "200"}
+
+
+@pytest.fixture
+def ostro(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`ostro("info", path, stdin="...", OSTRO_MODEL="...")` as a process of its own; output as text."""
+
+    def run(*args: object, stdin: str | bytes = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        command = [sys.executable, "-m", "ostro", *map(str, args)]
+        done = subprocess.run(
+            command, input=data, capture_output=True, env=environment | variables, timeout=60, check=False
+        )
+        return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run

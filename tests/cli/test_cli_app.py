@@ -1,0 +1,116 @@
+"""Exit codes, the one line of an error, and what never reaches a user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostro import __version__
+from ostro.cli import info
+from ostro.cli.app import COMMANDS
+
+Run = Callable[..., Any]
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"ostro {__version__}\n"
+
+
+def test_no_command_shows_the_help_as_wrong_usage(run: Run) -> None:
+    result = run()
+    assert result.code == 2
+    assert all(name in result.out + result.err for name, _, _ in COMMANDS)
+
+
+@pytest.mark.parametrize("args", [["nope"], ["info", "--nope"], ["generate", "-m", "x", "--max-tokens", "many"]])
+def test_wrong_usage_is_2(run: Run, args: list[str]) -> None:
+    result = run(*args)
+    assert (result.code, result.out) == (2, "")
+    assert "Error" in result.err
+
+
+@pytest.mark.parametrize("command", ["chat", "run", "generate", "info"])
+def test_without_a_model_usage_is_explained(run: Run, command: str) -> None:
+    result = run(command, stdin="hi")
+    words = " ".join(result.err.replace("│", " ").split())
+    assert result.code == 2
+    assert "No model was given" in words
+    assert "OSTRO_MODEL" in words
+    assert "ostro list" in words
+
+
+def test_an_error_is_one_line_on_stderr(run: Run) -> None:
+    result = run("info", "no-such-model")
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: 'no-such-model' is no folder")
+    assert result.err.count("\n") == 1
+
+
+def test_an_unexpected_error_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError("division\nby zero")
+
+    monkeypatch.setattr(info, "model_or_default", fail)
+    result = run("info")
+    assert result.code == 1
+    assert result.err.startswith("error: ZeroDivisionError: division by zero")
+    assert "--debug" in result.err
+    assert "Traceback" not in result.err
+    assert result.err.count("\n") == 1
+    with pytest.raises(ZeroDivisionError):
+        run("--debug", "info")
+
+
+def test_debug_shows_the_traceback(ostro: Run) -> None:
+    done = ostro("--debug", "info", "no-such-model")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "ModelNotFoundError" in done.stderr
+
+
+def test_a_pipe_gets_no_colours(ostro: Run) -> None:
+    for args in (["info", "no-such-model"], ["doctor"], ["list"]):
+        done = ostro(*args)
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_reader_that_leaves_is_no_error(environment: dict[str, str]) -> None:
+    command = f"{sys.executable} -m ostro list --json | head -c 1"
+    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("{", "")
+
+
+def test_ctrl_c_is_130_without_a_traceback(chat_model: Path, environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "ostro", "run", "-m", str(chat_model), "hi", "--seed", "1"]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(10)  # the answer has begun
+        os.kill(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < deadline:
+            process.stdout.read1(1 << 16)
+        assert process.wait() == 130
+        assert process.stderr.read() == b""
+
+
+def test_another_encoding_stops_nothing(ostro: Run) -> None:
+    done = ostro("tokenize", "--tokenizer", "v3", "안녕", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "text" in done.stdout
+    done = ostro("tokenize", "--tokenizer", "v3", "안녕", "--json", PYTHONIOENCODING="ascii")
+    assert r"\uc548" in done.stdout
+
+
+def test_python_m_and_the_script_are_one(ostro: Run) -> None:
+    assert ostro("--version").stdout == f"ostro {__version__}\n"

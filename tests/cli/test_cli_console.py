@@ -1,0 +1,42 @@
+"""What is printed: sizes for people, and no control characters of a model's on a terminal."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostro.cli.console import binary_size, count, decimal_size, printable
+
+
+@pytest.mark.parametrize(
+    ("number", "binary", "decimal"),
+    [
+        (0, "0 bytes", "0 bytes"),
+        (999, "999 bytes", "999 bytes"),
+        (131072, "128 KiB", "131 kB"),
+        (512 * 2**20, "512 MiB", "537 MB"),
+        (14_496_047_104, "13.5 GiB", "14.5 GB"),
+        (2**50, "1024 TiB", "1126 TB"),
+    ],
+)
+def test_sizes(number: int, binary: str, decimal: str) -> None:
+    assert binary_size(number) == binary
+    assert decimal_size(number) == decimal
+
+
+def test_counts() -> None:
+    assert count(7_248_023_552) == "7.25 billion"
+    assert count(260_032) == "260,032"
+
+
+def test_escape_sequences_are_disarmed() -> None:
+    assert printable("a\x1b]0;title\x07b\x9b2J") == "a\ufffd]0;title\ufffdb\ufffd2J"
+    assert printable("line\r\nnext\tcell 안녕 🙂") == "line\nnext\tcell 안녕 🙂"
+
+
+@given(st.text())
+def test_only_tab_and_newline_are_left_of_the_control_characters(text: str) -> None:
+    shown = printable(text)
+    assert not {c for c in shown if ord(c) < 32 or 127 <= ord(c) < 160} - {"\n", "\t"}
+    assert printable(shown) == shown

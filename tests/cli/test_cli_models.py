@@ -1,0 +1,197 @@
+"""`ostro list`, `ostro pull` and `ostro info`, with a hub on the loopback device."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_hub import FakeHub, serve
+
+from ostro.checkpoint.aliases import aliases
+from ostro.cli.info import describe
+from ostro.cli.model_files import BUNDLED, ModelFiles, bundled_version
+from ostro.config import from_hf
+
+Run = Callable[..., Any]
+STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260K"
+needs_stories = pytest.mark.skipif(
+    not STORIES.exists(), reason="the stories260K checkpoint is not beside this checkout"
+)
+
+MISTRAL_7B: dict[str, Any] = {
+    "model_type": "mistral", "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "sliding_window": 4096, "torch_dtype": "bfloat16",
+}  # fmt: skip
+MIXTRAL = {
+    **MISTRAL_7B, "model_type": "mixtral", "rope_theta": 1e6, "sliding_window": None, "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+}  # fmt: skip
+NEMO = {
+    **MISTRAL_7B, "vocab_size": 131072, "hidden_size": 5120, "num_hidden_layers": 40, "head_dim": 128,
+    "max_position_embeddings": 131072, "rope_theta": 1e6, "sliding_window": None,
+}  # fmt: skip
+V03 = {**MISTRAL_7B, "vocab_size": 32768, "rope_theta": 1e6, "sliding_window": None}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    from huggingface_hub import constants
+
+    files = {
+        "config.json": json.dumps(NEMO).encode(), "tekken.json": b"{}", "model.safetensors": b"\0" * 1000,
+        "README.md": b"read me",
+    }  # fmt: skip
+    with serve(FakeHub({"mistralai/Mistral-Nemo-Instruct-2407": files, "o/empty": {"README.md": b""}})) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        monkeypatch.setattr(constants, "ENDPOINT", served.endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", served.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield served
+
+
+def numbers(config: dict[str, Any]) -> dict[str, Any]:
+    """What `ostro info` finds in a config."""
+    return describe(ModelFiles("m", None, "hub", from_hf(config, source="config.json"), (), None))
+
+
+def test_list(run: Run, hub: FakeHub) -> None:
+    text = run("list").out
+    for alias in aliases():
+        line = next(line for line in text.splitlines() if line.startswith(alias.name + " "))
+        assert alias.repo in line
+        assert alias.parameters in line
+        assert alias.licence in line
+    assert "No model is on this machine yet" in text
+    assert hub.fetched == []
+
+
+def test_pull_then_list(run: Run, hub: FakeHub, tmp_path: Path) -> None:
+    result = run("pull", "nemo")
+    assert result.code == 0
+    assert "mistralai/Mistral-Nemo-Instruct-2407" in result.out
+    assert Path(result.out.splitlines()[-1]).is_relative_to(tmp_path)
+    assert not any(name.endswith("README.md") for name in hub.fetched)
+    report = run("pull", "nemo", "--json").json
+    assert sorted(report["files"]) == ["config.json", "model.safetensors", "tekken.json"]
+    assert report["bytes"] == 1000 + 2 + len(json.dumps(NEMO))
+    assert run("pull", "nemo", "--quiet").out == report["path"] + "\n"
+    assert run("pull", "nemo", "--offline", "--quiet").out == report["path"] + "\n"
+    listed = run("list", "--json").json
+    assert [(m["repo"], m["path"]) for m in listed["local"]] == [
+        ("mistralai/Mistral-Nemo-Instruct-2407", report["path"])
+    ]
+    assert [m["name"] for m in listed["models"] if m["local"]] == ["nemo"]
+    assert "ON THIS MACHINE" in run("list").out
+
+
+def test_pull_of_what_is_not_there(run: Run, hub: FakeHub) -> None:
+    for name, words in [
+        ("o/nothing", "no such repository"),
+        ("o/empty", "safetensors"),
+        ("nemmo", "Did you mean nemo"),
+    ]:
+        result = run("pull", name)
+        assert (result.code, result.out) == (1, "")
+        assert words in result.err
+        assert result.err.count("\n") == 1
+
+
+def test_info_fetches_the_config_alone(run: Run, hub: FakeHub) -> None:
+    found = run("info", "nemo", "--json").json
+    assert found["path"] is None
+    assert found["published_as"] == "Mistral NeMo"
+    assert found["num_parameters"]["total"] == 12_247_782_400
+    assert found["tokenizer"]["version"] == "v3-tekken"
+    assert found["tokenizer"]["chat_format"] == "mistral-v3"
+    assert {Path(name).name for name in hub.fetched} <= {"config.json"}
+    hub.status = 503
+    again = run("info", "nemo", "--json")
+    assert again.code == 0, again.err
+    assert again.json == found  # what is here need not be fetched again
+    hub.status = 0
+    assert run("info", "o/empty").code == 1
+
+
+def test_info_without_a_network(run: Run, hub: FakeHub) -> None:
+    hub.status = 503
+    result = run("info", "nemo")
+    assert result.code == 1
+    assert "503" in result.err
+    result = run("info", "nemo", "--offline")
+    assert "ostro pull" in result.err
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "total", "active", "sizes"),
+    [  # sizes at 16, 8 and 4 bits in GB, as the models' cards and our own documents give them
+        (MISTRAL_7B, "Mistral 7B v0.1", 7_241_732_096, 7_241_732_096, (14.5, 7.7, 4.1)),
+        (V03, "Mistral 7B v0.3", 7_248_023_552, 7_248_023_552, (14.5, 7.7, 4.1)),
+        (MIXTRAL, "Mixtral 8x7B", 46_702_792_704, 12_879_925_248, (93.4, 49.6, 26.3)),
+        (NEMO, "Mistral NeMo", 12_247_782_400, 12_247_782_400, (24.5, 13.0, 6.9)),
+    ],
+)
+def test_numbers_of_published_models(
+    config: dict[str, Any], name: str, total: int, active: int, sizes: tuple[float, ...]
+) -> None:
+    found = numbers(config)
+    assert found["published_as"] == name
+    assert found["num_parameters"] == {"total": total, "active": active}
+    assert tuple(round(size / 1e9, 1) for size in found["weight_bytes"].values()) == sizes
+    assert list(found["weight_bytes"]) == ["16", "8", "4"]
+
+
+def test_kv_cache_of_a_window_is_bounded() -> None:
+    assert numbers(MISTRAL_7B)["kv_cache"] == {
+        "bytes_per_token": 128 * 1024, "max_tokens_kept": 4096, "max_bytes": 512 * 2**20,
+    }  # fmt: skip
+    assert numbers(V03)["kv_cache"]["max_bytes"] == 32768 * 128 * 1024
+    assert numbers(NEMO)["kv_cache"]["bytes_per_token"] == 160 * 1024
+
+
+@needs_stories
+@pytest.mark.parametrize("form", ["hf", "native", "stories260K.gguf"])
+def test_info_of_the_stories(run: Run, form: str) -> None:
+    found = run("info", STORIES / form, "--json").json
+    assert found["config"]["num_hidden_layers"] == 5
+    assert found["config"]["head_dim"] == 8
+    assert found["num_parameters"]["total"] == (260_032 if form == "hf" else 260_032 + 512 * 64)
+    assert found["tokenizer"]["vocab_size"] == 512
+    assert found["tokenizer"]["chat_format"] is None
+    assert found["kv_cache"]["bytes_per_token"] == 2 * 5 * 4 * 8 * 2
+    assert found["files"]
+    text = run("info", STORIES / form).out
+    for words in ("5 of width 64", "512 tokens", "640 bytes a token", "base model"):
+        assert words in text
+
+
+def test_info_of_a_config_without_weights(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(MIXTRAL))
+    result = run("info", tmp_path)
+    assert result.code == 0
+    assert "46.70 billion, of which 12.88 billion are active for a token" in result.out
+    assert "8 experts, 2 for a token" in result.out
+    assert "no vocabulary" in result.out
+
+
+def test_info_refuses_what_cannot_be_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**V03, "model_type": "gemma"}))
+    result = run("info", tmp_path)
+    assert result.code == 1
+    assert "gemma" in result.err
+    assert run("info", tmp_path / "config.json").code == 1
+    assert run("info", tmp_path, "--revision", "main").code == 1
+
+
+def test_every_mistral_alias_has_a_bundled_tokenizer() -> None:
+    for alias in aliases():
+        version = bundled_version(alias.name)
+        assert (version in BUNDLED) is alias.repo.startswith("mistralai/"), alias.name
+        assert all(bundled_version(synonym) == version for synonym in (*alias.synonyms, alias.repo))

@@ -1,0 +1,221 @@
+"""`generate`: the same tokens as transformers, sampled ones included, and every setting honoured or refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from ostro.errors import ContextLengthError, OstroError, RequestError
+from ostro.transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    TextIteratorStreamer,
+    TextStreamer,
+    set_seed,
+)
+
+Pair = Callable[..., tuple[Any, Any]]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"temperature": 0.7, "top_k": 50, "top_p": 0.95},
+        {"temperature": 1.8, "top_k": 0},
+        {"top_k": 7},
+        {"top_k": 0, "top_p": 0.6},
+        {"top_k": 0, "min_p": 0.05},
+        {"repetition_penalty": 1.4},
+        {"temperature": 0.9, "top_k": 20, "top_p": 0.8, "min_p": 0.02, "repetition_penalty": 0.8},
+    ],
+)
+@pytest.mark.parametrize("variant", ["nemo", "mistral-7b-v0.1"])
+def test_the_same_seed_draws_the_same_tokens(pair: Pair, variant: str, settings: dict[str, Any]) -> None:
+    ours, theirs = pair(variant)
+    ids = torch.randint(3, 101, (2, 10), generator=torch.Generator().manual_seed(3))
+    ids[0, :4] = 0
+    mask = (ids != 0).long()
+    drawn = []
+    for model in (ours, theirs):
+        torch.manual_seed(42)
+        out = model.generate(
+            ids,
+            attention_mask=mask,
+            do_sample=True,
+            max_new_tokens=30,
+            num_return_sequences=2,
+            pad_token_id=0,
+            **settings,
+        )
+        drawn.append(out.tolist())
+    assert drawn[0] == drawn[1]
+    assert len(drawn[0]) == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_new_tokens": 12, "repetition_penalty": 1.5},
+        {"max_length": 25},
+        {"min_new_tokens": 30, "max_new_tokens": 40},
+        {"min_length": 40, "max_new_tokens": 40},
+        {"max_new_tokens": 40, "eos_token_id": [5, 17, 60]},
+        {"max_new_tokens": 40, "use_cache": False},
+    ],
+)
+def test_greedy_settings(pair: Pair, settings: dict[str, Any]) -> None:
+    ours, theirs = pair("mistral-7b-v0.1")
+    ids = torch.randint(3, 101, (3, 12), generator=torch.Generator().manual_seed(8))
+    given = {"attention_mask": torch.ones_like(ids), "do_sample": False, "pad_token_id": 0, **settings}
+    assert ours.generate(ids, **given).tolist() == theirs.generate(ids, **given).tolist()
+
+
+def test_twenty_tokens_where_no_length_is_stated(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    assert ours.generate(torch.ones(1, 7).long(), do_sample=False, eos_token_id=[]).shape == (1, 27)
+
+
+def test_rows_that_ended_are_padded(pair: Pair) -> None:
+    ours, theirs = pair("nemo")
+    ids = torch.randint(3, 101, (6, 6), generator=torch.Generator().manual_seed(1))
+    first = ours.generate(ids, do_sample=False, max_new_tokens=20)
+    stops = {int(first[0, 9]), int(first[1, 14])}
+    for pad in (0, None):
+        given = {"do_sample": False, "max_new_tokens": 20, "eos_token_id": sorted(stops), "pad_token_id": pad}
+        out = ours.generate(ids, **given)
+        assert out.tolist() == theirs.generate(ids, **given, attention_mask=torch.ones_like(ids)).tolist()
+        assert out[0, 10:].unique().tolist() == [sorted(stops)[0] if pad is None else 0]
+
+
+def test_a_mask_is_inferred_from_padding_as_in_transformers(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    ids = torch.randint(3, 101, (2, 8), generator=torch.Generator().manual_seed(2))
+    ids[0, :3] = 0
+    given = {"do_sample": False, "max_new_tokens": 10, "pad_token_id": 0}
+    masked = ours.generate(ids, attention_mask=(ids != 0).long(), **given)
+    assert ours.generate(ids, **given).tolist() == masked.tolist()
+
+
+def test_no_prompt_begins_with_bos(pair: Pair) -> None:
+    ours, theirs = pair("llama-3.1")
+    given = {"do_sample": False, "max_new_tokens": 5}
+    assert ours.generate(**given).tolist() == theirs.generate(**given).tolist()
+
+
+def test_generation_config_of_the_checkpoint(tiny_checkpoint: Callable[[str], Path], tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_checkpoint("nemo"))
+    model.save_pretrained(tmp_path)
+    stated = {"do_sample": True, "temperature": 0.6, "top_p": 0.9, "eos_token_id": [2, 7], "pad_token_id": 0}
+    (tmp_path / "generation_config.json").write_text(json.dumps({**stated, "transformers_version": "4.42.3"}))
+    ours = AutoModelForCausalLM.from_pretrained(tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.randint(3, 101, (1, 6), generator=torch.Generator().manual_seed(1))
+    drawn = []
+    for m in (ours, theirs):
+        set_seed(9)
+        drawn.append(m.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=30).tolist())
+    assert drawn[0] == drawn[1]
+    assert ours.generation_config.to_dict() == {**stated, "bos_token_id": 1}
+    ours.save_pretrained(tmp_path / "again")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "again").generation_config == ours.generation_config
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=4, eos_token_id=2)
+    assert ours.generate(ids, generation_config=greedy).shape[1] == 10
+
+
+def test_a_generator_of_its_own(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    ids = torch.tensor([[1, 5, 9]])
+    texts = [
+        ours.generate(ids, do_sample=True, max_new_tokens=20, generator=torch.Generator().manual_seed(4)).tolist()
+        for _ in range(2)
+    ]
+    assert texts[0] == texts[1]
+
+
+def test_processors_and_criteria(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    ids = torch.tensor([[1, 5, 9]])
+
+    def only_seven(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(scores, -1e9).index_fill(1, torch.tensor([7]), 0.0)
+
+    out = ours.generate(
+        ids,
+        do_sample=False,
+        max_new_tokens=20,
+        logits_processor=[only_seven],
+        stopping_criteria=[lambda ids, _scores: ids.shape[1] >= 8],
+    )
+    assert out.tolist() == [[1, 5, 9, 7, 7, 7, 7, 7]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"num_beams": 4}, "num_beams"),
+        ({"penalty_alpha": 0.6}, "penalty_alpha"),
+        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size"),
+        ({"max_tokens": 3}, "max_tokens"),
+        ({"return_dict_in_generate": True}, "return_dict_in_generate"),
+        ({"temperature": 0.0, "do_sample": True}, "do_sample=False"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"num_return_sequences": 2}, "same sequence"),
+        ({"max_length": 3}, "max_new_tokens"),
+        ({"stop_strings": "x"}, "tokenizer"),
+        ({"attention_mask": torch.tensor([[1, 1, 0]])}, "left"),
+        ({"attention_mask": torch.ones(1, 2)}, "shape"),
+        ({"input_ids": torch.ones(1, 2).long()}, "one argument"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name(pair: Pair, arguments: dict[str, Any], match: str) -> None:
+    ours, _ = pair("nemo")
+    with pytest.raises(RequestError, match=match):
+        ours.generate(torch.tensor([[1, 5, 9]]), **arguments)
+
+
+def test_neutral_values_of_what_is_not_computed_are_accepted(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    out = ours.generate(torch.tensor([[1, 5]]), max_new_tokens=2, num_beams=1, length_penalty=1.0, typical_p=None)
+    assert out.shape == (1, 4)
+
+
+def test_a_batch_encoding_must_be_unpacked(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    with pytest.raises(RequestError, match=r"generate\(\*\*inputs\)"):
+        ours.generate({"input_ids": torch.ones(1, 2)})
+
+
+def test_the_context_limit_is_an_error_with_its_numbers(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    with pytest.raises(ContextLengthError, match="256 tokens") as caught:
+        ours.generate(torch.ones(1, 200).long(), max_new_tokens=57)
+    assert caught.value.max_tokens_possible == 56
+    assert ours.generate(torch.ones(1, 250).long(), do_sample=False).shape[1] <= 256
+
+
+def test_streamers_and_stop_strings(chat_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(chat_folder())
+    tokenizer = AutoTokenizer.from_pretrained(chat_folder())
+    inputs = tokenizer("Once upon", return_tensors="pt")
+    given = {"do_sample": False, "max_new_tokens": 12}
+    out = model.generate(**inputs, **given, streamer=TextStreamer(tokenizer))
+    assert capsys.readouterr().out == tokenizer.decode(out[0]) + "\n"
+    pieces = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=1)
+    model.generate(**inputs, **given, streamer=pieces)
+    new = out[0, inputs.input_ids.shape[1] :]
+    assert "".join(pieces) == tokenizer.decode(new)
+    word = tokenizer.convert_ids_to_tokens(int(new[5]))
+    stopped = model.generate(**inputs, **given, stop_strings=[word.strip("▁")], tokenizer=tokenizer)
+    assert inputs.input_ids.shape[1] < stopped.shape[1] <= inputs.input_ids.shape[1] + 6
+    with pytest.raises(OstroError, match="one row"):
+        model.generate(inputs.input_ids.repeat(2, 1), **given, streamer=TextStreamer(tokenizer))
