@@ -271,17 +271,15 @@ def test_stop_token_ids_are_told() -> None:
 
 
 def test_the_repetition_penalty_knows_the_prompt_and_the_others_do_not() -> None:
-    bias = {7: 20.0, 8: 19.0}  # 7 stands in the prompt, 8 does not
+    core = make_core()
+    text = next([x, 3] for x in range(3, VOCAB) if core.logits([x, 3])[-1].argmax() == x)  # the model repeats itself
 
     def first_token(**penalties: float) -> int:
-        params = SamplingParams(temperature=0, max_tokens=1, logit_bias=bias, **penalties)
-        logits = make_core().logits([7])[0]
-        assert logits[7] > 0.5
-        return int(alone([7], params).token_ids[0])
+        return int(alone(text, SamplingParams(temperature=0, max_tokens=1, **penalties)).token_ids[0])
 
-    assert first_token() == 7
-    assert first_token(presence_penalty=2, frequency_penalty=2) == 7
-    assert first_token(repetition_penalty=100) == 7 + int(make_core().logits([7])[0][7] / 100 + 1 < make_core().logits([7])[0][8])
+    assert first_token() == text[0]
+    assert first_token(presence_penalty=2, frequency_penalty=2) == text[0]
+    assert first_token(repetition_penalty=100) not in text
 
 
 def test_min_tokens_makes_every_ending_impossible_at_first() -> None:

@@ -138,7 +138,7 @@ def _architecture(c: ModelConfig) -> list[tuple[str, str]]:
         ("heads", heads),
         ("vocabulary", vocabulary),
         ("context", f"{c.max_position_embeddings} tokens{_windows(c)}"),
-        ("rotary", f"theta {c.rope_theta:g}{_scaling(c)}"),
+        ("rotary", f"theta {c.rope_theta:.10g}{_scaling(c)}"),
         ("stored as", c.torch_dtype or "not stated"),
     ]
 

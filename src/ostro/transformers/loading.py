@@ -179,8 +179,8 @@ class _Filler:
         wanted = self._model.get_parameter(name).shape
         if tensor.shape != wanted:
             raise CheckpointError(
-                f"{self._checkpoint.files[0]}: tensor {stored} has the shape {tuple(tensor.shape)}, and the config that "
-                f"was given asks for {tuple(wanted)}. Leave out the fields that change the checkpoint's shapes."
+                f"{self._checkpoint.files[0]}: tensor {stored} has the shape {tuple(tensor.shape)}, and the "
+                f"config that was given asks for {tuple(wanted)}. Leave out what changes the shapes."
             )
         layer = self._quantization
         if layer is not None and isinstance(parent, nn.Linear) and layer.applies_to(parent_name):

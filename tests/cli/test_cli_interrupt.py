@@ -1,0 +1,87 @@
+"""Ctrl-C: at once inside the arithmetic, after the step elsewhere, and the program goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ostro.cli.interrupt import StopOnInterrupt
+
+
+def press(times: int = 1) -> None:
+    """Ctrl-C."""
+    for _ in range(times):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def in_arithmetic(function: Any) -> Any:
+    """The function as if `ostro.models.llama` had called it."""
+    scope: dict[str, Any] = {"__name__": "ostro.models.llama", "function": function}
+    exec("def forward():\n    function()\n    return 'not reached'", scope)
+    return scope["forward"]
+
+
+def test_elsewhere_it_is_a_wish() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with StopOnInterrupt() as stop:
+        assert not stop.wanted
+        press()
+        assert stop.wanted
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_in_the_arithmetic_the_block_is_left() -> None:
+    reached = False
+    with StopOnInterrupt() as stop:
+        in_arithmetic(press)()
+        reached = True
+    assert stop.wanted
+    assert not reached
+
+
+def test_the_third_time_is_meant() -> None:
+    with pytest.raises(KeyboardInterrupt), StopOnInterrupt():
+        press(times=3)
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(ValueError, match="mine"), StopOnInterrupt():
+        raise ValueError("mine")
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_an_engine_that_was_interrupted_gives_the_same_answers(chat_model: Any, backend: str) -> None:
+    """Interrupt the forward pass of every early step in turn; afterwards the answer is that of a fresh engine."""
+    from ostro import LLM, SamplingParams
+    from ostro.ops import native_error
+
+    if backend == "cpu" and native_error():
+        pytest.skip("no C++ kernels here")
+    params = SamplingParams(seed=3, max_tokens=5)
+    prompt = [1, *np.random.default_rng(0).integers(1000, 30000, 60).tolist()]
+    expected = LLM(chat_model, backend=backend).generate([prompt], params)[0].outputs[0].token_ids
+    llm = LLM(chat_model, backend=backend, max_num_batched_tokens=16, max_num_seqs=1)
+    ops = llm._engine._runner._ops
+    linear = ops.linear
+    for call in (1, 5, 30, 60, 75):
+        calls = 0
+
+        def counted(x: Any, weight: Any, limit: int = call) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == limit:
+                press()
+            return linear(x, weight)
+
+        ops.linear = counted  # type: ignore[method-assign]
+        with StopOnInterrupt() as stop, llm.stream(prompt, params) as chunks:
+            for _ in chunks:
+                if stop.wanted:
+                    break
+        assert stop.wanted
+        ops.linear = linear  # type: ignore[method-assign]
+        assert llm.generate([prompt], params)[0].outputs[0].token_ids == expected
