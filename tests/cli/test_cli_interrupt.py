@@ -85,3 +85,30 @@ def test_an_engine_that_was_interrupted_gives_the_same_answers(chat_model: Any, 
         assert stop.wanted
         ops.linear = linear  # type: ignore[method-assign]
         assert llm.generate([prompt], params)[0].outputs[0].token_ids == expected
+
+
+def test_a_question_stopped_before_the_first_word_can_be_asked_again(
+    chat_model: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ostro import LLM, SamplingParams
+    from ostro.cli.chat_commands import run_line
+    from ostro.cli.chat_session import Session
+
+    llm = LLM(chat_model, max_num_seqs=1)
+    session = Session(llm, SamplingParams(seed=3, max_tokens=4), system=None, rendering={}, quiet=True)
+    assert run_line(session, "Hello")
+    kept = list(session.messages)
+    ops = llm._engine._runner._ops
+    linear = ops.linear
+
+    def interrupted(x: Any, weight: Any) -> Any:
+        press()
+        return linear(x, weight)
+
+    ops.linear = interrupted  # type: ignore[method-assign]
+    assert run_line(session, "And then?")
+    ops.linear = linear  # type: ignore[method-assign]
+    assert session.messages == kept
+    assert "stopped before the first word" in capsys.readouterr().err
+    assert run_line(session, "/retry")
+    assert [message["content"] for message in session.messages][:3] == [*(m["content"] for m in kept), "And then?"]

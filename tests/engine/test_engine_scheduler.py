@@ -67,11 +67,11 @@ def test_the_youngest_is_preempted_and_comes_back() -> None:
 
 
 def test_nobody_is_let_in_to_be_preempted_at_once() -> None:
-    """The first needs 5 of 6 blocks in the end; the second would take what is reserved for it."""
+    """The first needs 5 of 6 blocks in the end; the second would take what it decodes into."""
     scheduler = Scheduler(KVCache(6, 4), max_num_seqs=8, max_num_batched_tokens=8)
     scheduler.add(sequence(0, 20))
     assert advance(scheduler) == [(0, 0, 8)]
-    scheduler.add(sequence(1, 5))
+    scheduler.add(sequence(1, 4))
     while scheduler.running[0].num_uncomputed_tokens > 1:
         assert advance(scheduler)[0][0] == 0
     assert scheduler.num_preemptions == 0
@@ -91,7 +91,7 @@ def test_followers_wait_for_the_leaders_prompt_and_share_it() -> None:
 
 def test_a_chunk_that_was_planned_goes_with_its_preempted_sequence() -> None:
     """A follower prefills though younger sequences decode already; when it needs a block, the youngest's chunk goes."""
-    scheduler = Scheduler(KVCache(24, 1), max_num_seqs=3, max_num_batched_tokens=3)
+    scheduler = Scheduler(KVCache(26, 1), max_num_seqs=3, max_num_batched_tokens=3)
     leader = sequence(0, 8)
     for s in (leader, sequence(1, 8, leader=leader), sequence(2, 1)):
         scheduler.add(s)

@@ -115,6 +115,21 @@ def test_transposed_weights_are_copied(rng: np.random.Generator) -> None:
     assert_close(ops.linear(x, ops.weight(weight.T)), x @ weight)
 
 
+def test_no_rows_are_no_error(isa: str) -> None:
+    ops = CpuOps(2)
+    x, none = np.zeros((0, 8), np.float32), np.zeros(0, np.int32)
+    square, norm = ops.weight(np.ones((8, 8), np.float32)), ops.weight(np.ones(8, np.float32))
+    pool = ops.kv_pool(1, 1, 4, 1, 8, "float16")
+    batch = ForwardBatch(none, none, np.zeros(1, np.int32), none.astype(np.int64), none.reshape(0, 0), none, none)
+    assert ops.embedding(square, none).shape == (0, 8)
+    assert ops.linear(x, square).shape == (0, 8)
+    assert ops.rms_norm(x, norm, 1e-5).shape == (0, 8)
+    assert ops.rotary(x, ops.rope_table(none, np.ones(2, np.float32)), 2).shape == (0, 8)
+    assert ops.attention(x, x, x, pool, 0, batch, None).shape == (0, 8)
+    assert ops.swiglu(x, x).shape == (0, 8)
+    assert ops.moe(x, square, [(square,) * 3] * 8, 2).shape == (0, 8)
+
+
 # Errors instead of crashes.
 
 

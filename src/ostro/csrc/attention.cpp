@@ -27,7 +27,8 @@ void check_table(const BatchView& batch, const Pool5& pool, int64_t s, int64_t f
     const int64_t start = batch.table_starts[s];
     const int64_t begin = first / pool.block_size - start, end = last / pool.block_size - start;
     if (start < 0 || begin < 0) {
-        bad_batch("table_starts", s, start, "position " + std::to_string(first) + ", which a row must see, lies before it");
+        bad_batch("table_starts", s, start,
+                  "position " + std::to_string(first) + ", which a row must see, lies before it");
     }
     if (end >= batch.B) {
         throw Error("The batch is wrong: the block table of sequence " + std::to_string(s) + " has " +
@@ -36,7 +37,8 @@ void check_table(const BatchView& batch, const Pool5& pool, int64_t s, int64_t f
     for (int64_t i = begin; i <= end; ++i) {
         const int64_t block = batch.block_tables[s * batch.B + i];
         if (block < 0 || block >= pool.num_blocks) {
-            bad_batch("block_tables", s * batch.B + i, block, "the pool has " + std::to_string(pool.num_blocks) + " blocks");
+            bad_batch("block_tables", s * batch.B + i, block,
+                      "the pool has " + std::to_string(pool.num_blocks) + " blocks");
         }
     }
 }
@@ -77,9 +79,8 @@ std::vector<Tile> make_tiles(const BatchView& batch, int64_t num_kv_heads, int64
             for (int64_t head = 0; head < num_kv_heads; ++head) tiles.push_back({s, row, count, head});
         }
     }
-    std::stable_sort(tiles.begin(), tiles.end(), [&](const Tile& a, const Tile& b) {
-        return batch.positions[a.row] > batch.positions[b.row];
-    });
+    std::stable_sort(tiles.begin(), tiles.end(),
+                     [&](const Tile& a, const Tile& b) { return batch.positions[a.row] > batch.positions[b.row]; });
     return tiles;
 }
 
@@ -101,10 +102,12 @@ void Runtime::attention(const float* q, const float* k, const float* v, int64_t 
                         int64_t layer, const BatchView& batch, int64_t window, float* out) const {
     const int64_t d = pool.head_dim, G = pool.num_kv_heads, size = pool.kind == Kind::F32 ? 4 : 2;
     if (layer < 0 || layer >= pool.num_layers) {
-        throw Error("Layer " + std::to_string(layer) + " is not one of the pool's " + std::to_string(pool.num_layers) + ".");
+        throw Error("Layer " + std::to_string(layer) + " is not one of the pool's " + std::to_string(pool.num_layers) +
+                    ".");
     }
     if (num_heads < 1 || num_heads % G != 0) {
-        throw Error(std::to_string(num_heads) + " query heads cannot share " + std::to_string(G) + " key/value heads evenly.");
+        throw Error(std::to_string(num_heads) + " query heads cannot share " + std::to_string(G) +
+                    " key/value heads evenly.");
     }
     if (window < 0) throw Error("A window must be at least 1, not " + std::to_string(window) + ".");
     check_batch(batch, pool, window);
@@ -119,10 +122,24 @@ void Runtime::attention(const float* q, const float* k, const float* v, int64_t 
     const float scale = static_cast<float>(1.0 / sqrt(static_cast<double>(d)));
     parallel_for(num_threads_, static_cast<int64_t>(tiles.size()), [&](int64_t i) {
         const Tile& tile = tiles[static_cast<size_t>(i)];
-        const AttentionTask task{q + tile.row * num_heads * d, out + tile.row * num_heads * d, num_heads * d, tile.num_rows,
-                                 batch.positions + tile.row, tile.head, rep, d, keys, values, pool.kind, G, pool.block_size,
-                                 batch.block_tables + tile.sequence * batch.B, batch.table_starts[tile.sequence],
-                                 window, scale};
+        const int64_t first = tile.row * num_heads * d;
+        const AttentionTask task{.q = q + first,
+                                 .out = out + first,
+                                 .ldq = num_heads * d,
+                                 .num_rows = tile.num_rows,
+                                 .positions = batch.positions + tile.row,
+                                 .head = tile.head,
+                                 .rep = rep,
+                                 .head_dim = d,
+                                 .keys = keys,
+                                 .values = values,
+                                 .kind = pool.kind,
+                                 .num_kv_heads = G,
+                                 .block_size = pool.block_size,
+                                 .table = batch.block_tables + tile.sequence * batch.B,
+                                 .table_start = batch.table_starts[tile.sequence],
+                                 .window = window,
+                                 .scale = scale};
         kernels_.attention(task, thread_scratch(scratch));
     });
 }

@@ -5,8 +5,8 @@
 // o = sum e^(score - m) v are multiplied by e^(m - m') when a block raises m to m'. A row's sums over a block run over
 // its own visible keys in ascending order. So its bits do not depend on the tile it shares, on the chunk it came in, on
 // the table's layout, or on what lies in slots that it may not see (these are never multiplied, not even by zero).
-// K and V are read where they lie and serve all rows and query heads of the tile. Limits: one row of a sequence with one K/V head
-// is one task, so decoding a single sequence cannot use more threads than the model has K/V heads.
+// K and V are read where they lie and serve all rows and query heads of the tile. Limits: one row of a sequence with
+// one K/V head is one task, so decoding a single sequence cannot use more threads than the model has K/V heads.
 
 namespace {
 
@@ -110,8 +110,7 @@ void score(const AttentionScratch& s, const uint8_t* const* keys, int64_t querie
         const float* q = s.q + m * s.width;
         float* scores = s.scores + m * SCORE_STRIDE;
         int64_t n = 0;
-        for (; n + SCORE_KEYS <= count; n += SCORE_KEYS)
-            score_tile<SCORE_KEYS, K>(q, keys + n, s.width, scores + n);
+        for (; n + SCORE_KEYS <= count; n += SCORE_KEYS) score_tile<SCORE_KEYS, K>(q, keys + n, s.width, scores + n);
         for (; n < count; ++n) score_tile<1, K>(q, keys + n, s.width, scores + n);
     }
 }

@@ -34,7 +34,8 @@ void expect(bool fits, const char* what) {
 // A checkpoint tensor where it lies; the array, and with it the file mapping, lives as long as this.
 struct Weight {
     Weight(const std::string& kind, int64_t rows, int64_t cols, Bytes data)
-        : owner(std::move(data)), view(make_weight(kind, rows, cols, owner.data(), static_cast<int64_t>(owner.size()))) {}
+        : owner(std::move(data)),
+          view(make_weight(kind, rows, cols, owner.data(), static_cast<int64_t>(owner.size()))) {}
 
     Bytes owner;
     WeightView view;
@@ -43,7 +44,8 @@ struct Weight {
 using Expert = std::tuple<const Weight*, const Weight*, const Weight*>;
 
 void embedding(const Runtime& self, const Weight& table, const Ints& ids, const FloatsOut& out) {
-    expect(dim(out, 0) == dim(ids, 0) && dim(out, 1) == table.view.cols, "embedding (V, D), token_ids (T,), out (T, D)");
+    expect(dim(out, 0) == dim(ids, 0) && dim(out, 1) == table.view.cols,
+           "embedding (V, D), token_ids (T,), out (T, D)");
     nb::gil_scoped_release release;
     self.embedding(table.view, ids.data(), dim(ids, 0), out.data());
 }
@@ -71,14 +73,16 @@ void rope_table(const Runtime& self, const Ints& positions, const Array<const fl
 }
 
 void rotary(const Runtime& self, const FloatsOut& x, const Array<const float, 3>& table, int64_t num_heads) {
-    expect(num_heads > 0 && dim(table, 0) == 2 && dim(table, 1) == dim(x, 0) && dim(x, 1) == num_heads * 2 * dim(table, 2),
-           "rotary of x (T, num_heads * d) needs a table (2, T, d/2)");
+    expect(
+        num_heads > 0 && dim(table, 0) == 2 && dim(table, 1) == dim(x, 0) && dim(x, 1) == num_heads * 2 * dim(table, 2),
+        "rotary of x (T, num_heads * d) needs a table (2, T, d/2)");
     nb::gil_scoped_release release;
     self.rotary(x.data(), dim(x, 0), num_heads, table.data(), dim(table, 2));
 }
 
 void swiglu(const Runtime& self, const Floats& gate, const Floats& up, const FloatsOut& out) {
-    expect(gate.size() == up.size() && gate.size() == out.size() && dim(gate, 1) == dim(up, 1) && dim(gate, 1) == dim(out, 1),
+    expect(gate.size() == up.size() && gate.size() == out.size() && dim(gate, 1) == dim(up, 1) &&
+               dim(gate, 1) == dim(out, 1),
            "swiglu needs gate, up and out alike");
     nb::gil_scoped_release release;
     self.swiglu(gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data());
@@ -89,16 +93,18 @@ Pool5 pool_view(const std::string& dtype, const PoolArray& keys, const PoolArray
     const KindInfo& info = kind_info(dtype);
     expect(info.elements == 1 && dim(keys, 4) % info.bytes == 0, "a K/V pool holds F32, F16 or BF16");
     for (size_t axis = 0; axis < 5; ++axis) {
-        expect(keys.shape(axis) == values.shape(axis) && keys.shape(axis) > 0, "keys and values of a K/V pool are alike");
+        expect(keys.shape(axis) == values.shape(axis) && keys.shape(axis) > 0,
+               "keys and values of a K/V pool are alike");
     }
-    return {keys.data(), values.data(), info.kind,    dim(keys, 0),
+    return {keys.data(),  values.data(), info.kind,    dim(keys, 0),
             dim(keys, 1), dim(keys, 2),  dim(keys, 3), dim(keys, 4) / info.bytes};
 }
 
 void attention(const Runtime& self, const Floats& q, const Floats& k, const Floats& v, const std::string& dtype,
                const PoolArray& keys, const PoolArray& values, int64_t layer, const Ints& positions,
-               const Ints& row_starts, const Array<const int64_t, 1>& slots, const Array<const int32_t, 2>& block_tables,
-               const Ints& table_starts, int64_t window, const FloatsOut& out) {
+               const Ints& row_starts, const Array<const int64_t, 1>& slots,
+               const Array<const int32_t, 2>& block_tables, const Ints& table_starts, int64_t window,
+               const FloatsOut& out) {
     const Pool5 pool = pool_view(dtype, keys, values);
     const int64_t T = dim(q, 0), S = dim(table_starts, 0), kv_width = pool.num_kv_heads * pool.head_dim;
     expect(dim(k, 0) == T && dim(v, 0) == T && dim(k, 1) == kv_width && dim(v, 1) == kv_width,
@@ -107,8 +113,9 @@ void attention(const Runtime& self, const Floats& q, const Floats& k, const Floa
     expect(dim(positions, 0) == T && dim(slots, 0) == T, "the batch has a position and a slot for each of the T rows");
     expect(dim(row_starts, 0) == S + 1 && dim(block_tables, 0) == S,
            "the batch has row_starts (S + 1,), block_tables (S, B) and table_starts (S,)");
-    const BatchView batch{positions.data(), row_starts.data(),   slots.data(), block_tables.data(),
-                          table_starts.data(), T, S, dim(block_tables, 1)};
+    const BatchView batch{
+        positions.data(),    row_starts.data(), slots.data(), block_tables.data(), table_starts.data(), T, S,
+        dim(block_tables, 1)};
     nb::gil_scoped_release release;
     self.attention(q.data(), k.data(), v.data(), dim(q, 1) / pool.head_dim, pool, layer, batch, window, out.data());
 }
@@ -137,7 +144,8 @@ NB_MODULE(_native, m) {
     m.def("compiled_isas", &compiled_isas);
     m.def("usable_isas", &usable_isas);
     nb::class_<Weight>(m, "Weight")
-        .def(nb::init<const std::string&, int64_t, int64_t, Bytes>(), "kind"_a, "rows"_a, "cols"_a, "data"_a.noconvert())
+        .def(nb::init<const std::string&, int64_t, int64_t, Bytes>(), "kind"_a, "rows"_a, "cols"_a,
+             "data"_a.noconvert())
         .def_prop_ro("kind", [](const Weight& w) { return KINDS[static_cast<int>(w.view.kind)].name; })
         .def_prop_ro("rows", [](const Weight& w) { return w.view.rows; })
         .def_prop_ro("cols", [](const Weight& w) { return w.view.cols; });

@@ -77,8 +77,7 @@ void decode_q3_k(const uint8_t* b, float* y) {
         const uint8_t* p = q + 32 * (sub / 8) + 16 * (sub % 2);
         const uint8_t* h = high + 16 * (sub % 2);
         const int shift = 2 * (sub / 2 % 4), bit = sub / 2;
-        for (int j = 0; j < 16; ++j)
-            y[16 * sub + j] = scale * (float)((p[j] >> shift & 3) - 4 + 4 * (h[j] >> bit & 1));
+        for (int j = 0; j < 16; ++j) y[16 * sub + j] = scale * (float)((p[j] >> shift & 3) - 4 + 4 * (h[j] >> bit & 1));
     }
 }
 // The 6-bit scale and minimum of sub-block `sub` of Q4_K and Q5_K, packed in 12 bytes.

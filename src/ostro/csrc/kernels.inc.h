@@ -15,8 +15,8 @@
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
-    return {name,   linear_scratch, linear, attention_scratch, attention, decode,
-            encode, rms_norm,       rotary, swiglu,            add_scaled};
+    return {name,     linear_scratch, linear, attention_scratch, attention, decode, encode,
+            rms_norm, rotary,         swiglu, add_scaled};
 }
 
 }  // namespace

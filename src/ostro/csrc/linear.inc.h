@@ -4,7 +4,7 @@
 // Every path keeps exactly this order: one vector accumulator for each (t, n), fed by one multiply-add a step of L
 // elements, then one tree. So tiles, blocks, threads and T may be chosen for speed without changing a bit.
 // - few rows, plain floats: weights go from memory through registers, DIRECT_NR rows of them at a time, so that enough
-//   independent accumulators hide the latency of the multiply-add. Bound by memory.
+//   independent accumulators hide the latency of the multiply-add. Bound by memory for up to about four rows.
 // - else: a panel of NB weight rows x KB columns is widened to float32 once (it then sits in L1) and meets all T rows
 //   in MR x NR register tiles. Accumulators wait in scratch between the blocks of K, which is why K may be blocked.
 // Limits: an L-lane accumulator for each output costs L times the scratch of a kernel whose lanes are outputs, and
@@ -46,7 +46,7 @@ void direct_tile(const LinearTask& a, int64_t t0, int64_t n0) {
     unroll<M>([&](auto m) { unroll<N>([&](auto n) { a.y[(t0 + m) * a.ldy + n0 + n] = hsum(acc[m][n]); }); });
 }
 
-// M rows, 1 to DIRECT_ROWS, by N outputs.
+// The rows from t on, which do not fill a tile.
 template <int N, Kind K>
 void direct_last_rows(const LinearTask& a, int64_t t, int64_t n) {
     switch (a.T - t) {
@@ -84,9 +84,7 @@ void direct_rows(const LinearTask& a) {
 template <int M, int N>
 void panel_tile(const float* x, int64_t ldx, const float* panel, int64_t ldp, int64_t steps, bool first, float* acc) {
     Vec sum[M][N];
-    unroll<M>([&](auto m) {
-        unroll<N>([&](auto n) { sum[m][n] = first ? vzero() : vload(acc + (m * NB + n) * L); });
-    });
+    unroll<M>([&](auto m) { unroll<N>([&](auto n) { sum[m][n] = first ? vzero() : vload(acc + (m * NB + n) * L); }); });
     for (int64_t k = 0; k < steps * L; k += L) {
         Vec xs[M];
         unroll<M>([&](auto m) { xs[m] = vload(x + m * ldx + k); });
@@ -111,8 +109,7 @@ void panel_rows(const float* x, int64_t ldx, const Panel& p, float* acc) {
     int64_t n = 0;
     for (; n + NR <= p.rows; n += NR)
         panel_tile<M, NR>(x, ldx, p.data + n * p.stride, p.stride, p.steps, p.first, acc + n * L);
-    for (; n < p.rows; ++n)
-        panel_tile<M, 1>(x, ldx, p.data + n * p.stride, p.stride, p.steps, p.first, acc + n * L);
+    for (; n < p.rows; ++n) panel_tile<M, 1>(x, ldx, p.data + n * p.stride, p.stride, p.steps, p.first, acc + n * L);
 }
 
 // The rows that do not fill a tile: fewer than MR.
@@ -151,7 +148,8 @@ void panel_block(const LinearTask& a, int64_t t0, int64_t T, int64_t n, int64_t 
         float* y = a.y + (t0 + t) * a.ldy + n;
         const float* s = acc + t * NB * L;
         int64_t i = 0;
-        for (; i + 4 <= rows; i += 4, s += 4 * L) hsum4(y + i, vload(s), vload(s + L), vload(s + 2 * L), vload(s + 3 * L));
+        for (; i + 4 <= rows; i += 4, s += 4 * L)
+            hsum4(y + i, vload(s), vload(s + L), vload(s + 2 * L), vload(s + 3 * L));
         for (; i < rows; ++i, s += L) y[i] = hsum(vload(s));
     }
 }

@@ -35,7 +35,8 @@ std::vector<Choice> route(const float* logits, int64_t num_experts, int64_t num_
 void check_experts(const WeightView& router, const std::vector<ExpertView>& experts, int64_t num_experts_per_tok) {
     const int64_t E = static_cast<int64_t>(experts.size()), D = router.cols;
     if (E < 1 || router.rows != E) {
-        throw Error("The router scores " + std::to_string(router.rows) + " experts, but there are " + std::to_string(E) + ".");
+        throw Error("The router scores " + std::to_string(router.rows) + " experts, but there are " +
+                    std::to_string(E) + ".");
     }
     if (num_experts_per_tok < 1 || num_experts_per_tok > E) {
         throw Error("num_experts_per_tok must be between 1 and " + std::to_string(E) + ", not " +

@@ -22,6 +22,7 @@ int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 // Splits 0 .. count - 1 into ranges of about `ranges` pieces, multiples of `unit`, and runs task(begin, end) on them.
 template <typename Task>
 void parallel_ranges(int num_threads, int64_t count, int64_t ranges, int64_t unit, const Task& task) {
+    if (count == 0) return;
     const int64_t size = divide_up(divide_up(count, ranges), unit) * unit;
     parallel_for(num_threads, divide_up(count, size),
                  [&](int64_t i) { task(i * size, std::min(count, (i + 1) * size)); });
@@ -65,7 +66,9 @@ const KindInfo& kind_info(const std::string& name) {
 
 WeightView make_weight(const std::string& kind, int64_t rows, int64_t cols, const uint8_t* data, int64_t bytes) {
     const KindInfo& info = kind_info(kind);
-    if (rows < 1 || cols < 1) fail("A weight must have rows and columns, not " + std::to_string(rows) + " x " + std::to_string(cols) + ".");
+    if (rows < 1 || cols < 1) {
+        fail("A weight must have rows and columns, not " + std::to_string(rows) + " x " + std::to_string(cols) + ".");
+    }
     if (cols % info.elements != 0) {
         fail("A row of " + std::to_string(cols) + " elements does not divide into " + kind + " blocks of " +
              std::to_string(info.elements) + ".");
@@ -118,7 +121,8 @@ void Runtime::linear(const float* x, int64_t T, const WeightView& weight, float*
     });
 }
 
-void Runtime::rope_table(const int32_t* positions, int64_t T, const float* inv_freq, int64_t half, float* cos_sin) const {
+void Runtime::rope_table(const int32_t* positions, int64_t T, const float* inv_freq, int64_t half,
+                         float* cos_sin) const {
     const int threads = T * half < 2048 ? 1 : num_threads_;
     parallel_ranges(threads, T, 4 * threads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t t = begin; t < end; ++t) {

@@ -25,7 +25,7 @@ struct Pool5 {
     int64_t num_layers, num_blocks, num_kv_heads, block_size, head_dim;
 };
 
-struct BatchView {  // as ops/batch.py
+struct BatchView {                // as ops/batch.py
     const int32_t* positions;     // (T,)
     const int32_t* row_starts;    // (S + 1,)
     const int64_t* slots;         // (T,)

@@ -37,7 +37,8 @@ struct WeightView {
     Kind kind;
 };
 
-// y[t * ldy + n] = x[t] . weight[n] for all T rows and n0 <= n < n1. Rows of x are zero-padded to a multiple of MAX_LANES.
+// y[t * ldy + n] = x[t] . weight[n] for all T rows and n0 <= n < n1. Rows of x are zero-padded to a multiple of
+// MAX_LANES.
 struct LinearTask {
     const WeightView* weight;
     const float* x;

@@ -54,9 +54,7 @@ inline float hmax(Vec v) {
     return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
 }
 
-inline Vec vround(Vec x) {
-    return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
+inline Vec vround(Vec x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 // 2^n for whole n in -126 .. 127.
 inline Vec vpow2(Vec n) {
     const __m512i whole = _mm512_cvtps_epi32(n);
@@ -77,7 +75,8 @@ inline void vstore_f16(uint8_t* p, Vec x) {
 inline void vstore_bf16(uint8_t* p, Vec x) {
     const __m512i bits = _mm512_castps_si512(x), high = _mm512_srli_epi32(bits, 16);
     const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i rounded =
+        _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
     const __m512i sign = _mm512_and_si512(high, _mm512_set1_epi32(0x8000));
     const __m512i quiet = _mm512_or_si512(sign, _mm512_set1_epi32(0x7fc0));
     const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);

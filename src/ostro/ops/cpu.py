@@ -7,7 +7,6 @@ They may differ in the last places between kernel sets (OSTRO_ISA). Shape letter
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ostro import env
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import BackendError
 from ostro.ops.batch import ForwardBatch, Int32
@@ -71,7 +71,7 @@ class CpuOps:
 
     def __init__(self, num_threads: int | None = None) -> None:
         count = decide_threads().count if num_threads is None else num_threads
-        self._native = _native.Runtime(os.environ.get("OSTRO_ISA", ""), count)
+        self._native = _native.Runtime(env.isa() or "", count)
 
     @property
     def isa(self) -> str:
