@@ -8,7 +8,7 @@ import numpy as np
 
 from ostro.config import ModelConfig
 from ostro.engine import EngineConfig, EngineCore, RequestOutput, SamplingParams
-from ostro.models.llama import LayerWeights, LlamaWeights
+from ostro.models.llama import LayerWeights, LlamaWeights, MoeWeights
 from ostro.ops.batch import ForwardBatch
 from ostro.ops.reference import NumpyKVPool, ReferenceOps, attend
 
@@ -27,29 +27,35 @@ def tiny_config(window: int | None = None, vocab_size: int = VOCAB, **changes: A
     return ModelConfig(**{**numbers, **changes})
 
 
-def tiny_weights(config: ModelConfig, seed: int = 0) -> LlamaWeights:
-    rng = np.random.default_rng(seed)
+def tiny_weights(config: ModelConfig, ops: Any = None, dtype: Any = np.float32) -> LlamaWeights:
+    """Random weights, always the same ones, in the form of `ops` (default: plain arrays)."""
+    rng = np.random.default_rng(0)
+    weight = ops.weight if ops else np.asarray
 
-    def matrix(rows: int, columns: int) -> np.ndarray:
-        return (rng.standard_normal((rows, columns)) * 0.4).astype(np.float32)
+    def matrix(rows: int, columns: int) -> Any:
+        return weight((rng.standard_normal((rows, columns)) * 1.6 / columns**0.5).astype(np.float32).astype(dtype))
+
+    def ones(size: int) -> Any:
+        return weight(np.ones(size, np.float32))
+
+    def mlp() -> Any:
+        return matrix(inner, hidden), matrix(inner, hidden), matrix(hidden, inner)
 
     hidden, d, inner = config.hidden_size, config.head_dim, config.intermediate_size
-    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    heads, groups, experts = config.num_attention_heads, config.num_key_value_heads, config.num_local_experts
     layers = tuple(
         LayerWeights(
-            input_layernorm=np.ones(hidden, np.float32),
+            input_layernorm=ones(hidden),
             q_proj=matrix(heads * d, hidden),
             k_proj=matrix(groups * d, hidden),
             v_proj=matrix(groups * d, hidden),
             o_proj=matrix(hidden, heads * d),
-            post_attention_layernorm=np.ones(hidden, np.float32),
-            mlp=(matrix(inner, hidden), matrix(inner, hidden), matrix(hidden, inner)),
+            post_attention_layernorm=ones(hidden),
+            mlp=MoeWeights(matrix(experts, hidden), tuple(mlp() for _ in range(experts))) if experts else mlp(),
         )
         for _ in range(config.num_hidden_layers)
     )
-    return LlamaWeights(
-        matrix(config.vocab_size, hidden), layers, np.ones(hidden, np.float32), matrix(config.vocab_size, hidden)
-    )
+    return LlamaWeights(matrix(config.vocab_size, hidden), layers, ones(hidden), matrix(config.vocab_size, hidden))
 
 
 class RowwiseOps(ReferenceOps):
@@ -97,11 +103,19 @@ class RowwiseOps(ReferenceOps):
         return out
 
 
-def make_core(config: ModelConfig | None = None, *, tokenizer: Any = None, ops: Any = None, **sizes: Any) -> EngineCore:
+def make_core(
+    config: ModelConfig | None = None,
+    *,
+    tokenizer: Any = None,
+    ops: Any = None,
+    dtype: Any = np.float32,
+    **sizes: Any,
+) -> EngineCore:
     """An engine on tiny weights; `sizes` are those of `EngineConfig`."""
     config = config or tiny_config()
+    ops = ops or RowwiseOps()
     engine = EngineConfig(**{"block_size": 4, "num_blocks": 64, **sizes})
-    return EngineCore(ops or RowwiseOps(), config, tiny_weights(config), tokenizer=tokenizer, engine_config=engine)
+    return EngineCore(ops, config, tiny_weights(config, ops, dtype), tokenizer=tokenizer, engine_config=engine)
 
 
 def run_all(core: EngineCore) -> dict[str, RequestOutput]:
