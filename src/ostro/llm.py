@@ -62,8 +62,8 @@ class LLM:
 
     The methods may be called from several threads; their requests then share the steps.
 
-        >>> llm = LLM("mistralai/Mistral-7B-Instruct-v0.3")                                     # doctest: +SKIP
-        >>> llm.generate("Once upon a time", SamplingParams(max_tokens=8))[0].outputs[0].text   # doctest: +SKIP
+        llm = LLM("mistralai/Mistral-7B-Instruct-v0.3")
+        llm.generate("Once upon a time", SamplingParams(max_tokens=8))[0].outputs[0].text
 
     Raises ModelNotFoundError, CheckpointError, ConfigError, TokenizerError or BackendError if it cannot be loaded.
     """
