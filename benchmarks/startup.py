@@ -22,10 +22,10 @@ OURS = {
     "import ostro": [sys.executable, "-c", "import ostro"],
     "ostro --help": [str(Path(sys.executable).with_name("ostro")), "--help"],
 }
-PEERS = {
-    "transformers": [sys.executable, "-c", "from transformers import AutoModelForCausalLM"],
-    "llama_cpp": [sys.executable, "-c", "import llama_cpp"],
-    "vllm": [sys.executable, "-c", "import vllm"],
+PEERS = {  # distribution: what its users import
+    "transformers": "from transformers import AutoModelForCausalLM",
+    "llama-cpp-python": "import llama_cpp",
+    "vllm": "import vllm",
 }
 
 
@@ -41,11 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="runs of each command (default 7)")
     rounds = parser.parse_args().rounds
-    peers = {name: command for name, command in PEERS.items() if importlib.util.find_spec(name)}
+    peers = {name: code for name, code in PEERS.items() if importlib.util.find_spec(code.split()[1])}
     commands = {
         **OURS,
         "python -c pass": [sys.executable, "-c", "pass"],
-        **{f"{name} {version(name)}": command for name, command in peers.items()},
+        **{f"{code}  # {version(name)}": [sys.executable, "-c", code] for name, code in peers.items()},
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     for command in commands.values():
