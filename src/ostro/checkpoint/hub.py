@@ -5,9 +5,10 @@
     resolve("mistralai/Mistral-7B-Instruct-v0.3")          # a repository of the Hugging Face hub
     resolve("bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M") # one GGUF file of a repository
 
-`huggingface_hub` does the transfer, into its own cache, which other programs share. A dropped connection is resumed
-where it broke; after an interrupted run the files that are complete are not fetched again. `HF_ENDPOINT`, `HF_HOME`,
-`HF_TOKEN`, `HF_HUB_OFFLINE` have the meaning that its documentation gives them.
+Files come into the cache of `huggingface_hub`, which other programs share. Nothing is fetched twice: a dropped
+connection is resumed where it broke, and so is a large file that an earlier run left half-finished when it was
+interrupted or killed (see `hub_resume`); smaller files are fetched by `huggingface_hub`, whole or not at all.
+`HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE` have the meaning that its documentation gives them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from ostro.checkpoint.aliases import aliases, find_alias
+from ostro.checkpoint.hub_cache import Snapshot, missing_bytes, remote_files, remove_stale
 from ostro.checkpoint.hub_errors import hub_error, is_network_error
 from ostro.checkpoint.hub_files import missing_parts, select_files
+from ostro.checkpoint.hub_resume import fetch_large
 from ostro.errors import CheckpointError, ModelNotFoundError, OstroError, RequestError
 from ostro.log import logger
 
@@ -200,12 +203,15 @@ def _download(repo: str, gguf: str | None, revision: str | None, cache: Path, pr
 
     endpoint = os.environ.get("HF_ENDPOINT") or None
     info = HfApi(endpoint=endpoint).model_info(repo, revision=revision, files_metadata=True, timeout=_TIMEOUT)
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
-    files = _selected(repo, list(sizes), gguf)
+    listed = remote_files(info.siblings)
+    files = _selected(repo, list(listed), gguf)
     gone = missing_parts(files)
     if gone:
         raise ModelNotFoundError(f"{repo}: the repository lacks {', '.join(gone)}. Choose another one.")
-    _check_space(repo, cache, _storage(cache, repo) / "snapshots" / (info.sha or ""), {f: sizes[f] for f in files})
+    wanted = [listed[name] for name in files]
+    snapshot = Snapshot(repo, info.sha or "", _storage(cache, repo), endpoint)
+    _check_space(repo, cache, missing_bytes(snapshot, wanted))
+    fetch_large(snapshot, wanted, progress)
     folder = snapshot_download(
         repo,
         revision=revision,
@@ -214,6 +220,7 @@ def _download(repo: str, gguf: str | None, revision: str | None, cache: Path, pr
         allow_patterns=[glob.escape(name) for name in files],
         tqdm_class=None if progress else _silent_progress(),
     )
+    remove_stale(snapshot, listed.values())
     return _report(repo, Path(folder), files)
 
 
@@ -261,9 +268,8 @@ def _selected(repo: str, names: list[str], gguf: str | None, where: str = "") ->
         raise ModelNotFoundError(f"{repo}: {str(error).removesuffix('.') + where if where else error}") from None
 
 
-def _check_space(repo: str, cache: Path, snapshot: Path, sizes: dict[str, int]) -> None:
-    """Refuse a download that the disk cannot hold, before it begins."""
-    needed = sum(size for name, size in sizes.items() if not (snapshot / name).exists())
+def _check_space(repo: str, cache: Path, needed: int) -> None:
+    """Refuse a download of `needed` bytes that the disk cannot hold, before it begins."""
     disk = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free = shutil.disk_usage(disk).free
     if needed > free:

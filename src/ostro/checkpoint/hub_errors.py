@@ -31,20 +31,19 @@ def hub_error(repo: str, revision: str | None, error: Exception) -> ModelNotFoun
         )
     if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in _chain(error)):
         return ModelNotFoundError(
-            f"{repo}: the disk is full. Make room, or choose another cache folder with HF_HOME; what was fetched "
-            "completely is kept."
+            f"{repo}: the disk is full. Make room, or choose another cache folder with HF_HOME; what was fetched is "
+            "kept, and the next try goes on from there."
         )
     if is_network_error(error):
         because = f"the hub answered with status {status}" if status else "the hub cannot be reached"
         return ModelNotFoundError(
             f"{repo}: {because}, and the model is not in the local cache. Check the network and proxy settings (and "
-            "HF_ENDPOINT if you set it), then try again; files that were fetched completely are kept."
+            "HF_ENDPOINT if you set it), then try again; what was fetched is kept."
         )
     if isinstance(error, errors.HFValidationError):
         return ModelNotFoundError(f"{repo!r} is no valid name of a hub repository; it has the form OWNER/NAME.")
     return ModelNotFoundError(
-        f"{repo}: the download failed: {type(error).__name__}: {error}. Try again; files that were fetched completely "
-        "are kept."
+        f"{repo}: the download failed: {type(error).__name__}: {error}. Try again; what was fetched is kept."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ostro.cli.console import decimal_size, print_json, write
+from ostro.cli.console import decimal_size, print_json, print_note, write
 from ostro.cli.options import Json, Offline, Revision
 
 
@@ -27,13 +27,19 @@ def pull(
 ) -> None:
     """Download a model.
 
-    Only the files that are needed are fetched, and none of them twice. An interrupted download is resumed.
+    Only the files that are needed are fetched, and none of them twice.
+
+    An interrupted or killed download is resumed where it stood when you run the same command again.
 
     Access to some models must be asked for on their page of the Hugging Face hub; then `hf auth login`, or HF_TOKEN.
     """
     from ostro.checkpoint import hub
 
-    report = hub.pull(name, revision=revision, offline=offline, progress=not (quiet or json))
+    try:
+        report = hub.pull(name, revision=revision, offline=offline, progress=not (quiet or json))
+    except KeyboardInterrupt:
+        print_note("Interrupted. What was fetched is kept: run the same command again, and it goes on from there.")
+        raise typer.Exit(130) from None
     if json:
         fields = {"name": report.name, "path": str(report.path), "bytes": report.num_bytes, "files": list(report.files)}
         print_json(fields)
