@@ -23,7 +23,7 @@ $(VENV)/.run: pyproject.toml CMakeLists.txt $(CSRC)
 
 run: $(VENV)/.run
 	@test -n "$(MODEL)" || { echo "No model is bundled yet. Give one: make run MODEL=PATH (a folder, a GGUF file, or a name from 'ostro list')."; exit 2; }
-	$(BIN)/ostro chat $(MODEL)
+	$(BIN)/ostro chat "$(MODEL)"
 
 test: $(VENV)/.ready
 	$(BIN)/ruff format --check src tests benchmarks

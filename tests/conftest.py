@@ -1,4 +1,4 @@
-"""Fixtures that several parts share."""
+"""Fixtures that several parts share, and the settings of property tests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine must not fail a test: an example may take its time, and so may the making of one.
+settings.register_profile("ostro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ostro")
 
 
 @pytest.fixture(scope="session")

@@ -61,8 +61,9 @@ def test_a_refused_prompt_leaves_nothing_running(llm: LLM) -> None:
     assert caught.value.num_prompt_tokens == 300
     assert caught.value.max_model_len == 256
     assert not llm._engine.has_unfinished
-    with pytest.raises(RequestError, match="single ids are between them"):
-        llm.generate([1, [2, 3]], GREEDY)
+    with pytest.raises(RequestError, match="is a text, a list of token ids"):
+        llm.generate([[2, 3], 1], GREEDY)
+    assert not llm._engine.has_unfinished
 
 
 def test_stream_joins_to_the_whole(chat_llm: LLM) -> None:
@@ -83,8 +84,9 @@ def test_leaving_a_stream_stops_the_computation(llm: LLM) -> None:
     assert not llm._engine.has_unfinished
     stream = llm.stream([1, 5], long)
     assert llm._engine.has_unfinished
-    del stream  # never begun
+    del stream  # never begun; the next step drops it
     gc.collect()
+    llm.generate([1, 5], GREEDY)
     assert not llm._engine.has_unfinished
     with pytest.raises(RequestError):
         llm.stream([1, 500], long)

@@ -91,7 +91,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCache = CacheMachine.TestCase
-TestCache.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestCache.settings = settings(max_examples=150, stateful_step_count=30)
 
 
 def test_a_windowed_sequence_stays_flat_for_100k_tokens() -> None:

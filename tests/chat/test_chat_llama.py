@@ -289,7 +289,7 @@ def test_a_template_written_into_a_message_stays_text() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_no_text_becomes_a_control_token(form: str, data: st.DataObject) -> None:
     """The builder asserts it for every segment; here it is counted, over hostile conversations."""

@@ -59,7 +59,7 @@ def strategy(version: str) -> st.SearchStrategy[list[dict[str, Any]]]:
 @pytest.mark.parametrize("max_examples", [40, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_any_conversation_has_the_ids_of_mistral_common(version: str, max_examples: int) -> None:
-    @settings(max_examples=max_examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=max_examples, suppress_health_check=list(HealthCheck))
     @given(messages=strategy(version), definitions=tools())
     def check(messages: list[dict[str, Any]], definitions: list[dict[str, Any]]) -> None:
         definitions = [] if version == "v1" else definitions
@@ -75,7 +75,7 @@ def test_newer_versions_have_the_ids_of_mistral_common(version: str, tmp_path: P
     path = write_newer_tekken(tmp_path, version)
     tokenizer, oracle = load_tekken(path), MistralTokenizer.from_file(path)
 
-    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, suppress_health_check=list(HealthCheck))
     @given(messages=strategy(version), definitions=tools())
     def check(messages: list[dict[str, Any]], definitions: list[dict[str, Any]]) -> None:
         prompt = render_chat(tokenizer, messages, tools=definitions)

@@ -99,7 +99,7 @@ def test_nothing_is_mended_in_an_orderly_conversation() -> None:
         assert run(messages, form, strict=True).repairs == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     messages=conversations(with_calls=True, content_with_calls=True), form=st.sampled_from(["mistral-v3", "mistral-v7"])
 )

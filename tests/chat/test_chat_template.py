@@ -49,7 +49,7 @@ def by_transformers(source: str, messages: list[dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("source", [CHATML, INST])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(messages=conversations(with_calls=False))
 def test_harmless_text_has_the_ids_of_transformers(source: str, messages: list[dict[str, Any]]) -> None:
     pattern = re.compile("|".join(map(re.escape, CONTROL)))
@@ -68,7 +68,7 @@ def test_sentencepiece_has_the_ids_of_transformers() -> None:
     assert prompt_of(INST, messages, tokenizer).token_ids == expected
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(messages=conversations(with_calls=True, content_with_calls=True), definitions=tools())
 def test_control_tokens_are_the_templates_own(
     messages: list[dict[str, Any]], definitions: list[dict[str, Any]]

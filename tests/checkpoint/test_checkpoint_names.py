@@ -7,7 +7,7 @@ import doctest
 import numpy as np
 import pytest
 from checkpoint_forms import config_json, gguf_tensors, hf_tensors, interleave, mixtral_json, native_tensors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ostro.checkpoint.names as names
@@ -16,7 +16,6 @@ from ostro.checkpoint.tensors import QuantizedTensor
 from ostro.config import from_hf
 
 
-@settings(deadline=None)
 @given(heads=st.integers(1, 5), half=st.integers(1, 9), columns=st.integers(1, 3))
 def test_half_split_undoes_interleaving(heads: int, half: int, columns: int) -> None:
     matrix = np.arange(heads * 2 * half * columns).reshape(-1, columns)

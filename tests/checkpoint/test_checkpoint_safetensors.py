@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from checkpoint_forms import safetensors_bytes, write_safetensors
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ostro.checkpoint.safetensors import MAX_HEADER_BYTES, SafetensorsFile
@@ -145,7 +145,6 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         SafetensorsFile(tmp_path)
 
 
-@settings(deadline=None)
 @given(cut=st.floats(0, 1, exclude_max=True))
 def test_a_file_cut_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, good: bytes, cut: float) -> None:
     path = tmp_path_factory.mktemp("cut") / "model.safetensors"
@@ -165,7 +164,6 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-@settings(deadline=None)
 @given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_never_breaks_out(
     tmp_path_factory: pytest.TempPathFactory, good: bytes, at: int, bit: int

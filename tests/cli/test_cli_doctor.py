@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tomllib
 from collections.abc import Callable
@@ -10,22 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from machines import GIB, draw
 
-from ostro.cli import doctor, machine
+from ostro import machine
+from ostro.cli import doctor, installation
+from ostro.engine import config as engine_config
+from ostro.machine import Memory
 from ostro.ops.threads import decide_threads
 
 Run = Callable[..., Any]
 ROOT = Path(__file__).parents[2]
-CPUINFO = "model name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx2 fma avx512f avx512_vnni\n\nmodel name\t: Other\n"
-
-
-def draw(root: Path, files: dict[str, str]) -> Path:
-    """A file tree."""
-    for name, text in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return root
 
 
 def test_this_machine(run: Run) -> None:
@@ -56,7 +49,7 @@ def test_variables_are_shown_and_a_token_is_not(run: Run, monkeypatch: pytest.Mo
 
 def test_what_is_broken_is_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTRO_NUM_THREADS", "none")
-    monkeypatch.setattr(machine, "REQUIRED", ("numpy", "no-such-package"))
+    monkeypatch.setattr(installation, "REQUIRED", ("numpy", "no-such-package"))
     result = run("doctor")
     assert result.code == 1
     assert "error: OSTRO_NUM_THREADS must be" in result.err
@@ -80,39 +73,30 @@ def test_kernels_that_cannot_run_are_a_problem(run: Run, monkeypatch: pytest.Mon
     assert "sse9" in result.err
 
 
-def test_cpu(tmp_path: Path) -> None:
-    cpu = machine.cpu(draw(tmp_path, {"proc/cpuinfo": CPUINFO}))
-    assert cpu.model == "Some CPU @ 2 GHz"
-    assert cpu.features == ("avx2", "fma", "avx512f", "avx512_vnni")
-    assert cpu.logical_cpus == os.cpu_count()
-    assert machine.cpu(tmp_path / "nothing").features == ()
+def test_features_are_those_that_the_kernels_see(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One source: what decides which kernels run is what is shown."""
+    pytest.importorskip("ostro._native")
+    from ostro.ops import cpu
+
+    assert run("doctor", "--json").json["cpu"]["features"] == cpu.cpu_features()["features"]
+    monkeypatch.setattr(cpu, "cpu_features", lambda: {"features": ["six"], "compiled": ["portable"], "usable": []})
+    assert run("doctor", "--json").json["cpu"]["features"] == ["six"]
+    monkeypatch.setattr("ostro.ops.native_error", lambda: "not built")
+    assert run("doctor", "--json").json["cpu"]["features"] is None
+    assert "unknown: the C++ kernels" in run("doctor").out
 
 
-def test_memory_and_cgroup_v2(tmp_path: Path) -> None:
-    root = draw(
-        tmp_path,
-        {
-            "proc/meminfo": "MemTotal:  1000 kB\nMemFree: 1 kB\nMemAvailable:   400 kB\n",
-            "proc/self/cgroup": "0::/a/b\n",
-            "sys/fs/cgroup/a/b/memory.max": "max\n",
-            "sys/fs/cgroup/a/memory.max": "300000\n",
-            "sys/fs/cgroup/a/memory.current": "1234\n",
-        },
-    )
-    assert machine.memory(root) == machine.Memory(1_024_000, 409_600, 300_000, 1234)
-
-
-def test_cgroup_v1(tmp_path: Path) -> None:
-    files = {
-        "proc/self/cgroup": "5:cpu,cpuacct:/x\n4:memory:/docker/1\n",
-        "sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes": "9223372036854771712\n",
-        "sys/fs/cgroup/memory/memory.limit_in_bytes": "5000\n",
-    }
-    assert machine.memory(draw(tmp_path, files)) == machine.Memory(None, None, 5000, None)
-
-
-def test_no_limit(tmp_path: Path) -> None:
-    assert machine.memory(tmp_path) == machine.Memory(None, None, None, None)
+def test_memory_is_what_the_engine_counts_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of a group above ours, and cache that can be dropped, are seen by both."""
+    found = Memory(64 * GIB, 7 * GIB, 8 * GIB, GIB)
+    monkeypatch.setattr(machine, "memory", lambda *_args: found)
+    assert machine.available_memory() == engine_config.available_memory() == 7 * GIB
+    assert run("doctor", "--json").json["memory"] == {
+        "total": 64 * GIB, "available": 7 * GIB, "cgroup_limit": 8 * GIB, "cgroup_used": GIB,
+    }  # fmt: skip
+    text = run("doctor").out
+    assert "64 GiB, 7 GiB available" in text
+    assert "limited to 8 GiB, 1 GiB used" in text
 
 
 def test_hub_cache_counts_every_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,23 +104,23 @@ def test_hub_cache_counts_every_file_once(tmp_path: Path, monkeypatch: pytest.Mo
     draw(tmp_path, {"models--a--b/blobs/1": "12345", "models--a--b/refs/main": "abc"})
     (tmp_path / "models--a--b/snapshots").mkdir()
     (tmp_path / "models--a--b/snapshots/x").symlink_to(tmp_path / "models--a--b/blobs/1")
-    assert machine.hub_cache() == machine.HubCache(tmp_path, 8)
+    assert installation.hub_cache() == installation.HubCache(tmp_path, 8)
 
 
 def test_hub_cache_is_where_the_hub_says() -> None:
     from huggingface_hub import constants
 
-    assert machine.hub_cache().folder == Path(constants.HF_HUB_CACHE)
+    assert installation.hub_cache().folder == Path(constants.HF_HUB_CACHE)
 
 
 def test_packages_are_those_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {re.split(r"[\[<>=,; ]", requirement)[0] for requirement in project["dependencies"]}
-    assert names <= set(machine.REQUIRED)
+    assert names <= set(installation.REQUIRED)
     extras = project["optional-dependencies"]
-    for extra, packages in machine.EXTRAS.items():
+    for extra, packages in installation.EXTRAS.items():
         assert {re.split(r"[\[<>=,; ]", requirement)[0] for requirement in extras[extra]} == set(packages)
-    assert set(machine.EXTRAS) == set(extras) - {"test"}
+    assert set(installation.EXTRAS) == set(extras) - {"test"}
 
 
 def test_sizes_that_nobody_tells() -> None:

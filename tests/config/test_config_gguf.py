@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ostro.config import FrequencyFactors, from_gguf
@@ -157,7 +157,6 @@ VALUES = (
 )
 
 
-@settings(deadline=None)
 @given(key=st.sampled_from(sorted(metadata())), value=VALUES)
 def test_any_value_is_read_or_refused(key: str, value: Any) -> None:
     try:

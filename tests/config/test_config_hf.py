@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny import VARIANTS
 
@@ -253,7 +253,6 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
 @given(key=st.sampled_from(sorted(llama() | mixtral() | {"rope_parameters": 0, "layer_types": 0})), value=JSON)
 def test_any_value_is_read_or_refused(key: str, value: Any) -> None:
     for data in (mistral_v01(), llama(), mixtral()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ostro.config import Llama3Rope, from_params
@@ -227,7 +227,6 @@ VALUES = (
 )
 
 
-@settings(deadline=None)
 @given(
     key=st.sampled_from([*params(), "sliding_window", "multiple_of", "ffn_dim_multiplier", "moe", "use_scaled_rope"]),
     value=VALUES,

@@ -14,6 +14,7 @@ from ostro.ops.reference import NumpyKVPool, ReferenceOps, attend
 
 VOCAB = 61
 EOS = 2
+GREEDY = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
 
 
 def tiny_config(window: int | None = None, vocab_size: int = VOCAB, **changes: Any) -> ModelConfig:
@@ -135,6 +136,16 @@ def generate(core: EngineCore, prompt: list[int], params: SamplingParams, **opti
 def prompts(count: int, low: int = 1, high: int = 40, seed: int = 0) -> list[list[int]]:
     rng = np.random.default_rng(seed)
     return [rng.integers(3, VOCAB, size=n).tolist() for n in rng.integers(low, high, size=count)]
+
+
+def alone(prompt: list[int], params: SamplingParams, window: int | None = None) -> Any:
+    """The answer of an engine that has nothing else to do."""
+    return generate(make_core(tiny_config(window), enable_prefix_caching=False), prompt, params).outputs[0]
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal tokens, and equal log-probabilities to the last bit."""
+    return (left.token_ids, left.logprobs) == (right.token_ids, right.logprobs)
 
 
 class WordTokenizer:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_models import make_core, tiny_config
 
-from ostro.engine import EngineConfig, available_memory
+from ostro.engine import EngineConfig
 from ostro.engine import config as config_module
 from ostro.errors import RequestError
 
@@ -64,46 +63,7 @@ def test_beyond_the_models_context() -> None:
         EngineConfig(num_blocks=100, max_model_len=97).sizes(tiny_config())
 
 
-@pytest.mark.parametrize(
-    ("asked", "stated", "used"),
-    [("auto", "bfloat16", "bfloat16"), ("auto", None, "float16"), ("float32", "float16", "float32")],
-)
-def test_kv_dtype(asked: str, stated: str | None, used: str) -> None:
-    sizes = EngineConfig(kv_dtype=asked, num_blocks=100).sizes(tiny_config(torch_dtype=stated))
-    assert sizes.kv_dtype == used
-
-
 def test_the_pool_is_made_as_sized() -> None:
     core = make_core(kv_dtype="float16", num_blocks=30)
     assert core._runner.pool.nbytes == 30 * BLOCK // 2
     assert core._runner.pool.num_blocks == core.cache.pool.num_blocks == 30
-
-
-def write(root: Path, **files: str) -> Path:
-    for name, text in files.items():
-        path = root / name.replace("__", "/").replace("_DOT_", ".")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="ascii")
-    return root
-
-
-def test_available_memory(tmp_path: Path) -> None:
-    write(tmp_path, proc__meminfo="MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
-    assert available_memory(tmp_path) == 5000 * 1024
-    write(tmp_path, sys__fs__cgroup__memory_DOT_max="max\n", sys__fs__cgroup__memory_DOT_current="10\n")
-    assert available_memory(tmp_path) == 5000 * 1024
-    write(tmp_path, sys__fs__cgroup__memory_DOT_max="3000000\n", sys__fs__cgroup__memory_DOT_current="1000000\n")
-    assert available_memory(tmp_path) == 2000000
-    write(tmp_path, sys__fs__cgroup__memory_DOT_current="4000000\n")
-    assert available_memory(tmp_path) == 0
-    assert available_memory() > 0
-    assert available_memory(tmp_path / "nothing") > 0
-
-
-def test_available_memory_in_an_old_cgroup(tmp_path: Path) -> None:
-    write(tmp_path, proc__meminfo="MemAvailable: 5000 kB\n")
-    folder = tmp_path / "sys/fs/cgroup/memory"
-    folder.mkdir(parents=True)
-    (folder / "memory.limit_in_bytes").write_text("700000\n", encoding="ascii")
-    (folder / "memory.usage_in_bytes").write_text("200000\n", encoding="ascii")
-    assert available_memory(tmp_path) == 500000

@@ -33,7 +33,7 @@ def naive_candidates(scores: np.ndarray, params: SamplingParams) -> dict[int, fl
 scores_strategy = st.lists(st.integers(-40, 40).map(lambda i: i / 4), min_size=1, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     scores=scores_strategy,
     temperature=st.sampled_from([0.1, 0.7, 1.0, 3.0]),
@@ -51,7 +51,7 @@ def test_candidates_equal_the_naive_ones(
     assert dict(zip(ids.tolist(), weights.tolist(), strict=True)) == pytest.approx(expected)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     prompt=st.lists(st.integers(0, 9), min_size=1, max_size=8),
     answer=st.lists(st.integers(0, 9), max_size=8),

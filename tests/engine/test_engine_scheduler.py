@@ -127,7 +127,7 @@ request_strategy = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     requests=st.lists(request_strategy, min_size=1, max_size=10),
     block_size=st.integers(1, 4),

@@ -30,6 +30,29 @@ def test_logits_equal_transformers(variant: str, backend: str, tiny_checkpoint: 
     assert np.abs(ours - theirs).max() <= 2e-5 * np.abs(theirs).max()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_expert_that_all_choose_and_one_that_none_chooses(backend: str, tmp_path: Path) -> None:
+    """The first channel is large for every token, and the first layer's router looks at it for experts 3 and 5."""
+    model = make_model("mixtral")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 50.0
+        model.model.layers[0].input_layernorm.weight[0] = 0.0  # attention does not see the channel
+        router = model.model.layers[0].mlp.gate.weight
+        router[3], router[5] = 0.0, 0.0
+        router[3, 0], router[5, 0] = 9.0, -9.0
+        theirs = model(torch.tensor([PROMPT]), output_router_logits=True)
+    chosen = theirs.router_logits[0].topk(2, dim=-1).indices
+    assert bool((chosen == 3).any(dim=-1).all())
+    assert not bool((chosen == 5).any())
+    model.save_pretrained(tmp_path)
+    checkpoint = open_checkpoint(tmp_path)
+    ops = get_ops(backend)
+    weights = load_weights(ops, checkpoint.config, checkpoint.tensors)
+    ours = dense_logits(ops, checkpoint.config, weights, PROMPT)
+    expected = theirs.logits[0].numpy()
+    assert np.abs(ours - expected).max() <= 2e-5 * np.abs(expected).max()
+
+
 def test_the_window_is_shorter_than_the_prompt_and_matters() -> None:
     with torch.no_grad():
         windowed = make_model("mistral-7b-v0.1")(torch.tensor([PROMPT])).logits[0]

@@ -42,7 +42,7 @@ def stream(tokenizer: Tokenizer, ids: list[int], **how: object) -> list[str]:
 
 
 @given(case=sequences())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_pieces_make_up_the_whole(case: tuple[str, list[int]]) -> None:
     tokenizer, ids = bundled(case[0]), case[1]
     parts = stream(tokenizer, ids, at_start=True)
@@ -53,7 +53,7 @@ def test_the_pieces_make_up_the_whole(case: tuple[str, list[int]]) -> None:
 
 
 @given(case=sequences())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_between_control_tokens_it_is_pythons_decoder_over_the_bytes(case: tuple[str, list[int]]) -> None:
     tokenizer, ids = bundled(case[0]), case[1]
     runs: list[bytes] = [b""]
@@ -64,7 +64,7 @@ def test_between_control_tokens_it_is_pythons_decoder_over_the_bytes(case: tuple
 
 
 @given(case=sequences())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_at_most_three_bytes_are_held_back(case: tuple[str, list[int]]) -> None:
     tokenizer, ids = bundled(case[0]), case[1]
     detokenizer = StreamDetokenizer(tokenizer, at_start=False)

@@ -39,7 +39,7 @@ def tekken(tekken_metadata: dict[str, object]) -> VocabularyTokenizer:
 
 @pytest.mark.parametrize("version", ["v1", "v3"])
 @given(text=TEXT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_sentencepiece_is_exact(spm: Mapping[str, VocabularyTokenizer], version: str, text: str) -> None:
     ours, original = spm[version], bundled(version)
     ids = original.encode(text)
@@ -49,7 +49,7 @@ def test_sentencepiece_is_exact(spm: Mapping[str, VocabularyTokenizer], version:
 
 
 @given(text=TEXT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_tekken_is_exact(tekken: VocabularyTokenizer, text: str) -> None:
     ids = bundled("v3-tekken").encode(text)
     assert tekken.encode(text) == tekken.encode_continuation(text) == ids

@@ -68,7 +68,7 @@ def tekken(tmp_path_factory: pytest.TempPathFactory) -> HfTokenizer:
 
 
 @given(text=TEXT)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_sentencepiece_like_files_encode_as_sentencepiece(v3: HfTokenizer, text: str) -> None:
     original = bundled("v3")
     ids = original.encode(text)
@@ -79,7 +79,7 @@ def test_sentencepiece_like_files_encode_as_sentencepiece(v3: HfTokenizer, text:
 
 
 @given(text=TEXT)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_tekkens_wrong_regex_is_mended(tekken: HfTokenizer, text: str) -> None:
     ids = bundled("v3-tekken").encode(text)
     assert tekken.encode(text) == tekken.encode_continuation(text) == ids
@@ -113,7 +113,7 @@ def test_a_template_is_encoded_as_transformers_does(v3: HfTokenizer, tekken: HfT
 
 @pytest.mark.skipif(not STORIES.exists(), reason="the stories260K checkpoint is not beside this checkout")
 @given(text=TEXT)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_a_real_file(text: str) -> None:
     ours = load_hf(STORIES / "hf" / "tokenizer.json")
     original = load_sentencepiece(STORIES / "hf" / "tokenizer.model")

@@ -25,7 +25,7 @@ TEKKEN = ("v3-tekken", "v7-tekken")
 
 @pytest.mark.parametrize("version", SPM)
 @given(text=TEXT)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_sentencepiece_encodes_and_decodes_as_the_library_does(version: str, text: str) -> None:
     ours = bundled(version)
     theirs = sentencepiece.SentencePieceProcessor(model_file=ours.source)
@@ -39,7 +39,7 @@ def test_sentencepiece_encodes_and_decodes_as_the_library_does(version: str, tex
 
 @pytest.mark.parametrize("version", TEKKEN)
 @given(text=TEXT)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_tekken_encodes_and_decodes_as_mistral_common_does(version: str, text: str) -> None:
     ours = bundled(version)
     ids = ours.encode(text)

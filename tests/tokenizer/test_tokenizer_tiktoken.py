@@ -77,7 +77,7 @@ def test_special_tokens_follow_the_ranks(tokenizer: TiktokenTokenizer) -> None:
 
 
 @given(text=TEXT)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_encodes_as_another_bpe_does(tokenizer: TiktokenTokenizer, other: VocabularyTokenizer, text: str) -> None:
     ids = tokenizer.encode(text)
     assert ids == tokenizer.encode_continuation(text) == other.encode(text)

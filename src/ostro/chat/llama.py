@@ -120,7 +120,8 @@ class LlamaFormat:
             raise PromptError("The prompt format llama-3 has no tools; use a model of Llama 3.1 or newer.")
         writer = _Writer(self, PromptBuilder(tokenizer), tools, tuple(builtin_tools), today)
         out = writer.write(conversation, add_generation_prompt)
-        return out.build(self.name, self.stop_tokens, conversation.repairs, conversation.tool_call_ids)
+        is_open = conversation.is_open and out.ends_in_answer
+        return out.build(self.name, self.stop_tokens, conversation, is_open=is_open)
 
 
 class _Writer:

@@ -64,8 +64,10 @@ class MistralFormat:
             raise PromptError(
                 f"The prompt format {self.name} has no tools: leave them out, or use a model of Mistral v3 or newer."
             )
-        writer = _Writer(self.number, PromptBuilder(tokenizer), conversation, tools)
-        return writer.write().build(self.name, self.stop_tokens, conversation.repairs, conversation.tool_call_ids)
+        out = _Writer(self.number, PromptBuilder(tokenizer), conversation, tools).write()
+        # Of a message of spaces nothing is written, and then the answer begins its own.
+        is_open = conversation.is_open and out.ends_in_answer
+        return out.build(self.name, self.stop_tokens, conversation, is_open=is_open)
 
 
 class _Writer:

@@ -26,6 +26,9 @@ class _Block:
 def pair_results(turns: list[Turn], rules: FormatRules, mender: Mender, add_generation_prompt: bool) -> list[Turn]:
     """The turns with every result right behind its call, and every call closed that something follows.
 
+    Where the format wants ids of nine characters a call without an id gets a placeholder, which is mapped later;
+    elsewhere it stays without.
+
     A result finds its call by its id; without one by its name, then by the order of the calls. One that comes late is
     moved to its call; one that answers no call stays where it is. An unanswered call gets a result that says so, unless
     it ends the conversation and no answer is asked for.
@@ -36,11 +39,7 @@ def pair_results(turns: list[Turn], rules: FormatRules, mender: Mender, add_gene
         message = turn.message
         if isinstance(message, AssistantMessage) and message.tool_calls:
             _check_tools(turn, rules, mender)
-            calls = tuple(
-                call if call.id else replace(call, id=f"none:{turn.index}:{n}")
-                for n, call in enumerate(message.tool_calls)
-            )
-            block = _Block(turn, calls)
+            block = _Block(turn, _identified(turn, message) if rules.nine_character_ids else message.tool_calls)
             blocks.append(block)
             laid.append(block)
         elif isinstance(message, ToolMessage):
@@ -58,6 +57,11 @@ def pair_results(turns: list[Turn], rules: FormatRules, mender: Mender, add_gene
             _close(item, mender, ends=position == len(laid) - 1, add_generation_prompt=add_generation_prompt)
             paired += _flatten(item, rules, mender)
     return paired
+
+
+def _identified(turn: Turn, message: AssistantMessage) -> tuple[ToolCall, ...]:
+    calls = enumerate(message.tool_calls)
+    return tuple(call if call.id else replace(call, id=f"none:{turn.index}:{n}") for n, call in calls)
 
 
 def _check_tools(turn: Turn, rules: FormatRules, mender: Mender) -> None:
@@ -86,7 +90,7 @@ def _place_result(
     if block is not last:
         mender.mend(turn.index, "is the result of an earlier call", "it was moved to its call")
     call = block.calls[number]
-    answer = ToolMessage(message.content, call.id, message.name or call.name)
+    answer = ToolMessage(message.content, call.id or message.tool_call_id, message.name or call.name)
     block.results[number] = replace(turn, message=answer)
     return True
 
@@ -95,7 +99,7 @@ def _find_call(message: ToolMessage, blocks: list[_Block]) -> tuple[_Block, int]
     """The latest open call of the result's id; failing that, one where either side lacks the id and names agree."""
     open_calls = [(block, number) for block in reversed(blocks) for number in block.unanswered()]
     for block, number in open_calls:
-        if block.calls[number].id == message.tool_call_id:
+        if message.tool_call_id is not None and block.calls[number].id == message.tool_call_id:
             return block, number
     for block, number in open_calls:
         unidentified = message.tool_call_id is None or _had_no_id(block, number)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
+from ostro.chat.normalize import Conversation
 from ostro.chat.tool_ids import ToolCallIds
 from ostro.tokenizer.base import Tokenizer
 
@@ -36,6 +37,10 @@ class Prompt:
     """Segments in order. `stop_ids` end the assistant's turn; `repairs` says what the normalizer mended.
 
     `tool_call_ids` leads from the ids in the prompt back to those that the caller used.
+
+    `is_open`: the prompt ends within a message of the assistant that the caller began and the answer goes on with, so a
+    space at the start of the answer is a real one. Where it is False the answer begins its message, and the space that
+    begins it may be SentencePiece's dummy prefix: this is `not at_start` of `StreamDetokenizer`.
     """
 
     segments: tuple[Segment, ...]
@@ -43,6 +48,7 @@ class Prompt:
     stop_ids: tuple[int, ...] = ()
     repairs: tuple[str, ...] = ()
     tool_call_ids: ToolCallIds = field(default_factory=ToolCallIds)
+    is_open: bool = False
 
     @cached_property
     def token_ids(self) -> list[int]:
@@ -104,8 +110,13 @@ class PromptBuilder:
         """Segments made elsewhere."""
         self._segments.extend(segments)
 
+    @property
+    def ends_in_answer(self) -> bool:
+        """Whether the last segment is what the model itself writes."""
+        return bool(self._segments) and self._segments[-1].is_completion
+
     def build(
-        self, format_name: str, stop_tokens: Sequence[str], repairs: Sequence[str], tool_call_ids: ToolCallIds
+        self, format_name: str, stop_tokens: Sequence[str], conversation: Conversation, *, is_open: bool
     ) -> Prompt:
         """The prompt. Proves that no text became a control token and that BOS stands at the start and nowhere else."""
         check_segments(self._tokenizer, self._segments)
@@ -113,7 +124,14 @@ class PromptBuilder:
         stop_ids = {names[name] for name in stop_tokens if name in names}
         if self._tokenizer.eos_id is not None:
             stop_ids.add(self._tokenizer.eos_id)
-        return Prompt(tuple(self._segments), format_name, tuple(sorted(stop_ids)), tuple(repairs), tool_call_ids)
+        return Prompt(
+            tuple(self._segments),
+            format_name,
+            tuple(sorted(stop_ids)),
+            conversation.repairs,
+            conversation.tool_call_ids,
+            is_open,
+        )
 
     def _place(self, token_id: int, origin: str, *, is_completion: bool) -> None:
         name = self._tokenizer.piece(token_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from collections.abc import Callable
@@ -36,25 +37,26 @@ def doctor(json: Json = False) -> None:
 
 def examine() -> dict[str, Any]:
     """All that is shown, as one JSON object. Sizes are in bytes, None is unknown or unlimited."""
-    from ostro.cli import machine
+    from ostro import machine
+    from ostro.cli import installation
 
     problems: list[str] = []
-    required = machine.packages(machine.REQUIRED)
+    required = installation.packages(installation.REQUIRED)
     lacking = [name for name, version in required.items() if version is None]
     if lacking:
         problems.append(f"Not installed: {', '.join(lacking)}. ostro needs them; install it again with pip.")
-    cache = machine.hub_cache()
+    cache = installation.hub_cache()
     return {
         "ostro": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "system": platform.platform(),
-        "cpu": asdict(machine.cpu()),
+        "cpu": _cpu(machine.cpu_model()),
         "kernels": _tried(_kernels, problems),
         "threads": _tried(_threads, problems),
         "memory": asdict(machine.memory()),
         "packages": required,
-        "extras": {extra: machine.packages(names) for extra, names in machine.EXTRAS.items()},
+        "extras": {extra: installation.packages(names) for extra, names in installation.EXTRAS.items()},
         "hub_cache": {"folder": str(cache.folder), "bytes": cache.num_bytes},
         "environment": env.settings(),
         "problems": problems,
@@ -67,6 +69,23 @@ def _tried(look: Callable[[], dict[str, Any]], problems: list[str]) -> dict[str,
     except OstroError as error:
         problems.append(str(error))
         return None
+
+
+def _cpu(model: str) -> dict[str, Any]:
+    """The processor; its features as the kernels see them, which is what decides, or None where there are none."""
+    from ostro.ops import native_error
+
+    features: list[str] | None = None
+    if native_error() is None:
+        from ostro.ops.cpu import cpu_features
+
+        features = cpu_features()["features"]
+    return {
+        "model": model,
+        "architecture": platform.machine(),
+        "logical_cpus": os.cpu_count() or 1,
+        "features": features,
+    }
 
 
 def _kernels() -> dict[str, Any]:
@@ -97,13 +116,17 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("ostro", f"{found['ostro']}, Python {found['python']} ({found['executable']})"),
         ("system", found["system"]),
         ("processor", f"{cpu['model']} ({cpu['architecture']}), {cpu['logical_cpus']} logical CPUs"),
-        ("features", " ".join(cpu["features"]) or "none that ostro knows"),
+        ("features", _features(cpu["features"])),
     ]
     lines += _kernel_lines(found["kernels"]) + _thread_lines(found["threads"])
     lines.append(("memory", f"{_bytes(memory['total'])}, {_bytes(memory['available'])} available"))
     if memory["cgroup_limit"] is not None:
         lines.append(
-            ("", f"limited to {_bytes(memory['cgroup_limit'])}, {_bytes(memory['cgroup_used'])} used (cgroup)")
+            (
+                "",
+                f"limited to {_bytes(memory['cgroup_limit'])}, {_bytes(memory['cgroup_used'])} used (cgroup, without "
+                "file pages that can be dropped)",
+            )
         )
     for extra, names in found["extras"].items():
         here = [f"{name} {version}" for name, version in names.items() if version]
@@ -112,6 +135,12 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("downloads", f"{found['hub_cache']['folder']}, {decimal_size(found['hub_cache']['bytes'])}"))
     lines += [("variable", f"{name}={value}") for name, value in found["environment"].items()]
     return lines
+
+
+def _features(features: list[str] | None) -> str:
+    if features is None:
+        return "unknown: the C++ kernels, which look for them, cannot be used"
+    return " ".join(features) or "none that ostro looks for"
 
 
 def _kernel_lines(kernels: dict[str, Any] | None) -> list[tuple[str, str]]:

@@ -119,9 +119,15 @@ class Fields:
 
     def _integer(self, key: str, value: object) -> int:
         if isinstance(value, float) and value.is_integer():
-            return int(value)
+            return self._sane(key, int(value))
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.wrong(key, value, "a whole number")
+        return self._sane(key, value)
+
+    def _sane(self, key: str, value: int) -> int:
+        """No architecture has numbers of this size, and arithmetic with larger ones could overflow."""
+        if abs(value) >= 2**53:
+            raise self.wrong(key, value, "below 2**53")
         return value
 
     def _number(self, key: str, value: object) -> float:

@@ -106,8 +106,10 @@ def _family(fields: Fields) -> Family:
 def _refuse_variants(fields: Fields) -> None:
     """Settings that make another model of a known model_type."""
     architectures = fields.get("architectures")
-    for name in architectures if isinstance(architectures, list) else []:
-        if name not in ARCHITECTURES:
+    if not isinstance(architectures, list | tuple | None):
+        raise fields.wrong("architectures", architectures, 'a list of class names, such as ["LlamaForCausalLM"]')
+    for name in architectures or ():
+        if not isinstance(name, str) or name not in ARCHITECTURES:
             raise ConfigError(
                 f"{fields.source}: architecture {name!r} cannot be run; of its model_type ostro knows "
                 f"{', '.join(sorted(n for n in ARCHITECTURES if n.endswith('ForCausalLM')))} and their heads."

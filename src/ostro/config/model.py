@@ -118,6 +118,11 @@ def _check(c: ModelConfig) -> None:
             f"num_experts_per_tok must lie between 1 and num_local_experts ({c.num_local_experts}), "
             f"not {c.num_experts_per_tok}."
         )
+    for name, ids in (("bos_token_id", (c.bos_token_id,)), ("eos_token_id", c.eos_token_ids)):
+        if any(i is not None and not 0 <= i < c.vocab_size for i in ids):
+            raise ConfigError(
+                f"{name} is {', '.join(map(str, ids))}, but ids go from 0 to {c.vocab_size - 1}: correct it."
+            )
     if isinstance(c.rope_scaling, FrequencyFactors) and len(c.rope_scaling.factors) != c.head_dim // 2:
         raise ConfigError(
             f"rope_freqs has {len(c.rope_scaling.factors)} factors; head_dim {c.head_dim} needs {c.head_dim // 2}."

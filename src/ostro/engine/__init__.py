@@ -2,7 +2,6 @@
 
 from ostro.engine.config import EngineConfig, EngineSizes
 from ostro.engine.core import EngineCore
-from ostro.engine.memory import available_memory
 from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
 from ostro.engine.params import SamplingParams
 
@@ -16,5 +15,4 @@ __all__ = [
     "RequestMetrics",
     "RequestOutput",
     "SamplingParams",
-    "available_memory",
 ]

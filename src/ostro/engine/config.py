@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
-from ostro.engine.memory import available_memory
 from ostro.errors import RequestError
+from ostro.machine import available_memory
 
 KV_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -17,7 +17,7 @@ class EngineConfig:
     """Sizes of an engine; None is found from the model and the memory (`EngineConfig.sizes`).
 
     `block_size` tokens make a block of K/V. `num_blocks`, or `kv_cache_bytes`, or `kv_memory_fraction` of the memory
-    that is available bounds the pool. `kv_dtype` "auto" is the checkpoint's own type, float16 if it states none.
+    that is available bounds the pool. `kv_dtype` is the type of K and V.
     At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
     `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
     """
@@ -26,7 +26,7 @@ class EngineConfig:
     num_blocks: int | None = None
     kv_cache_bytes: int | None = None
     kv_memory_fraction: float = 0.5
-    kv_dtype: str = "auto"
+    kv_dtype: str = "float32"
     max_num_seqs: int = 16
     max_num_batched_tokens: int = 512
     max_model_len: int | None = None
@@ -49,9 +49,9 @@ class EngineConfig:
                 f"kv_memory_fraction must be greater than 0 and at most 1, not {self.kv_memory_fraction!r}.",
                 param="kv_memory_fraction",
             )
-        if self.kv_dtype not in ("auto", *KV_DTYPES):
+        if self.kv_dtype not in KV_DTYPES:
             raise RequestError(
-                f"kv_dtype must be auto, {', '.join(KV_DTYPES)}, not {self.kv_dtype!r}.", param="kv_dtype"
+                f"kv_dtype must be one of {', '.join(KV_DTYPES)}, not {self.kv_dtype!r}.", param="kv_dtype"
             )
 
     def sizes(self, model: ModelConfig, weight_bytes: int = 0) -> EngineSizes:
@@ -60,8 +60,7 @@ class EngineConfig:
 
         RequestError if the pool cannot hold `max_model_len`, with the numbers; or if that is beyond the model.
         """
-        kv_dtype = self._dtype(model)
-        block_bytes = model.kv_bytes_per_token(KV_DTYPES[kv_dtype]) * self.block_size
+        block_bytes = model.kv_bytes_per_token(KV_DTYPES[self.kv_dtype]) * self.block_size
         wished = self._max_model_len(model)
         needed = self._blocks(model, wished)  # for one sequence of that length
         num_blocks = self.num_blocks
@@ -74,12 +73,7 @@ class EngineConfig:
             num_blocks = min(max(room, 0) // block_bytes, most)
         if num_blocks < needed:
             wished = self._shortened(model, wished, num_blocks, needed, block_bytes)
-        return EngineSizes(num_blocks, kv_dtype, wished)
-
-    def _dtype(self, model: ModelConfig) -> str:
-        if self.kv_dtype != "auto":
-            return self.kv_dtype
-        return model.torch_dtype if model.torch_dtype in KV_DTYPES else "float16"
+        return EngineSizes(num_blocks, wished)
 
     def _max_model_len(self, model: ModelConfig) -> int:
         context = model.max_position_embeddings
@@ -111,10 +105,9 @@ class EngineConfig:
 
 @dataclass(frozen=True, slots=True)
 class EngineSizes:
-    """What an `EngineConfig` comes to for one model: `num_blocks` of K/V in `kv_dtype`, texts of `max_model_len`."""
+    """What an `EngineConfig` comes to for one model: `num_blocks` of K/V, texts of `max_model_len`."""
 
     num_blocks: int
-    kv_dtype: str
     max_model_len: int
 
 

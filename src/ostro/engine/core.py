@@ -52,7 +52,7 @@ class EngineCore:
         self._tokenizer = tokenizer
         self._eos = _eos(config, tokenizer) if eos_token_ids is None else frozenset(eos_token_ids)
         self._runner = ModelRunner(
-            ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=sizes.kv_dtype
+            ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=engine.kv_dtype
         )
         self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
         self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
@@ -85,13 +85,15 @@ class EngineCore:
         cache_salt: str = "",
         at_start: bool | None = None,
         eos_token_ids: Iterable[int] = (),
+        final_only: bool = False,
     ) -> None:
         """Queue a request; its outputs come from `step`.
 
         `prompt` is the text for the record. Requests share prefixes with those of the same `cache_salt` only.
         `at_start`: the answer's text begins a message of its own, so SentencePiece's dummy space is dropped; None: if
         the last token of the prompt is a control token. `eos_token_ids` end a turn in the prompt's format, beside the
-        engine's own. RequestError (ContextLengthError) for what cannot be run.
+        engine's own. With `final_only` the request is told once, when it has ended. RequestError (ContextLengthError)
+        for what cannot be run.
         """
         params = params or SamplingParams()
         if request_id in self._requests:
@@ -99,7 +101,9 @@ class EngineCore:
         ids = admission.check_token_ids(prompt_token_ids, self.config.vocab_size)
         admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
         max_tokens = admission.room_for_answer(len(ids), params, self.max_model_len)
-        request = Request(request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[])
+        request = Request(
+            request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[], final_only=final_only
+        )
         salt = self._salt(cache_salt, params)
         eos = frozenset() if params.ignore_eos else self._eos.union(eos_token_ids)
         endings = Endings(eos=eos, stop=frozenset(params.stop_token_ids))
@@ -126,14 +130,13 @@ class EngineCore:
     def step(self) -> list[RequestOutput]:
         """Compute once; the outputs of the requests that got a token or ended, as they now stand.
 
-        A sequence for which no token can be chosen is aborted, and the BackendError that says why is raised once the
-        others are safe: their outputs come with the next step.
+        An answer for which no token can be chosen is aborted, and its request's output has the `error` that says why.
         """
         outputs, self._pending = self._pending, []
         try:
             outputs += self._advance()
         except BaseException:
-            self._pending = outputs + self._pending
+            self._pending = outputs
             raise
         return outputs
 
@@ -237,13 +240,9 @@ class EngineCore:
         rows = [_num_logit_rows(chunk) for chunk in chunks]
         hidden = self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
         self._visit(chunks, rows, hidden)
-        error = self._sample(chunks, rows, hidden)
+        self._sample(chunks, rows, hidden)
         self.scheduler.commit(chunks)
-        outputs += self._collect(chunks)
-        if error is not None:
-            self._pending += outputs
-            raise error
-        return outputs
+        return outputs + self._collect(chunks)
 
     def _note_start(self, chunks: list[Chunk]) -> None:
         now = time.monotonic()
@@ -263,8 +262,8 @@ class EngineCore:
                     chunk.sequence.visit(chunk.start + done, self._runner.logits(part))
             first += count
 
-    def _sample(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> OstroError | None:
-        """Choose a token for every sequence that is ready for one; the error of one that could not be served."""
+    def _sample(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:
+        """Choose a token for every sequence that is ready for one."""
         starts = np.cumsum([0, *rows])
         ready = [
             (chunk.sequence, int(start))
@@ -272,17 +271,15 @@ class EngineCore:
             if chunk.is_last and isinstance(chunk.sequence, Sequence)
         ]
         if not ready:
-            return None
+            return
         if len(ready) < starts[-1]:
             hidden = hidden[np.array([start for _, start in ready], dtype=np.int32)]
-        error: OstroError | None = None
         for (sequence, _), logits in zip(ready, self._runner.logits(hidden), strict=True):
             try:
                 self._choose(sequence, logits)
             except OstroError as failure:
                 sequence.abort()
-                error = failure
-        return error
+                self._requests[sequence.request_id].error = failure
 
     def _choose(self, sequence: Sequence, logits: Float32) -> None:
         params = sequence.params
@@ -305,7 +302,7 @@ class EngineCore:
 
     def _token_text(self, token_id: int) -> str | None:
         tokenizer = self._tokenizer
-        if tokenizer is None:
+        if tokenizer is None or token_id >= tokenizer.vocab_size:
             return None
         if tokenizer.is_control(token_id):
             return tokenizer.piece(token_id)
@@ -326,7 +323,11 @@ class EngineCore:
             if request.finished:
                 request.finished_time = now
                 del self._requests[request.request_id]
-        return [request.output() for request in told.values()]
+        return [request.output() for request in told.values() if _is_told(request)]
+
+
+def _is_told(request: Request) -> bool:
+    return request.finished or request.error is not None or not request.final_only
 
 
 def _num_logit_rows(chunk: Chunk) -> int:

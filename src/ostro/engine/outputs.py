@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ostro.errors import OstroError
+
 FinishReason: TypeAlias = Literal["stop", "length", "abort"]
 
 
@@ -60,7 +62,8 @@ class RequestOutput:
     """A request and its `n` answers, as they stand after a step; each step gives a new one.
 
     `num_cached_tokens` of the prompt were found in the prefix cache and not computed (of the first answer's pass:
-    the others always share its prompt).
+    the others always share its prompt). `error` says why an answer could not be finished; it has then the
+    `finish_reason` "abort".
     """
 
     request_id: str
@@ -70,3 +73,4 @@ class RequestOutput:
     finished: bool
     num_cached_tokens: int
     metrics: RequestMetrics
+    error: OstroError | None

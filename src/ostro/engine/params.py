@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 from ostro.errors import RequestError
@@ -109,24 +110,26 @@ def _refusal(name: str, value: object, allowed: str) -> RequestError:
     return RequestError(f"{name} must be {allowed}, not {value!r}.", param=name)
 
 
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_integer(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def _integer(name: str, value: object, low: int, high: int | None, *, optional: bool = False) -> None:
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+
+
+def _integer(name: str, value: Any, low: int, high: int | None, *, optional: bool = False) -> None:
     if optional and value is None:
         return
-    if not isinstance(value, int) or isinstance(value, bool) or value < low or (high is not None and value > high):
+    if not _is_integer(value) or value < low or (high is not None and value > high):
         extent = f"of at least {low}" if high is None else f"from {low} to {high}"
         raise _refusal(name, value, f"a whole number {extent}" + (", or null" if optional else ""))
 
 
-def _number(name: str, value: object, low: float, high: float | None, *, open_low: bool = False) -> None:
+def _number(name: str, value: Any, low: float, high: float | None, *, open_low: bool = False) -> None:
     extent = f"greater than {low}" if open_low else f"at least {low}"
     allowed = f"a number {extent}" + ("" if high is None else f" and at most {high}")
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
-        raise _refusal(name, value, allowed)
-    if value < low or (open_low and value == low) or (high is not None and value > high):
+    if not _is_number(value) or value < low or (open_low and value == low) or (high is not None and value > high):
         raise _refusal(name, value, allowed)
 
 
@@ -152,6 +155,6 @@ def _bias(bias: object) -> dict[int, float]:
     for token_id, value in bias.items():
         if not _is_integer(token_id) or token_id < 0:
             raise _refusal("logit_bias", token_id, f"{allowed}; its keys are whole numbers")
-        if not isinstance(value, int | float) or isinstance(value, bool) or not -100 <= value <= 100:
+        if not _is_number(value) or not -100 <= value <= 100:
             raise _refusal("logit_bias", value, allowed)
     return dict(bias)

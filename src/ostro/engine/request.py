@@ -13,6 +13,7 @@ from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, Reques
 from ostro.engine.params import SamplingParams
 from ostro.engine.scheduler import TokenSequence
 from ostro.engine.stop import StopStrings
+from ostro.errors import OstroError
 from ostro.tokenizer.base import Tokenizer
 from ostro.tokenizer.detokenize import StreamDetokenizer
 
@@ -88,18 +89,21 @@ class Sequence(TokenSequence):
 
     def _say(self, token_id: int | None) -> None:
         if self.stream is not None and token_id is not None:
-            self.text += self.stream.push(token_id, check=self.num_output_tokens > self.params.min_tokens)
+            self.text += self.stream.push(token_id, armed=self.num_output_tokens > self.params.min_tokens)
 
     def _end(self, reason: FinishReason, stop_reason: int | str | None) -> None:
+        rest, matched = ("", None) if self.stream is None else self.stream.flush()
+        self.text += rest
+        if matched is not None and reason == "length":
+            reason, stop_reason = "stop", matched  # the bytes held back at the end completed a stop string
         self.finish_reason, self.stop_reason = reason, stop_reason
-        if self.stream is not None:
-            self.text += self.stream.flush()
 
 
 class TextStream:
     """Tokens to text that is certain: whole characters, and nothing of a stop string."""
 
     def __init__(self, tokenizer: Tokenizer, params: SamplingParams, *, at_start: bool) -> None:
+        self._vocab_size = tokenizer.vocab_size
         visible = frozenset[int]() if params.skip_special_tokens else frozenset(tokenizer.control_tokens.values())
         self._detokenizer = StreamDetokenizer(tokenizer, at_start=at_start, visible_control=visible)
         self._stops = StopStrings(params.stop_strings, include=params.include_stop_str_in_output)
@@ -109,17 +113,20 @@ class TextStream:
         """The stop string that ended the text."""
         return self._stops.matched
 
-    def push(self, token_id: int, *, check: bool) -> str:
-        """The text that is certain with this token; without `check` no stop string is looked for in it."""
-        text = self._detokenizer.push(token_id)
-        return self._stops.push(text) if check else text
+    def push(self, token_id: int, *, armed: bool) -> str:
+        """The text that is certain with this token; stop strings that are complete before `armed` do not count.
 
-    def flush(self) -> str:
-        """The rest at the end of the answer."""
+        Ids beyond the vocabulary have no text: a model's tables may be padded with rows that no token uses.
+        """
+        text = self._detokenizer.push(token_id) if token_id < self._vocab_size else ""
+        return self._stops.push(text, armed=armed)
+
+    def flush(self) -> tuple[str, str | None]:
+        """The rest at the end of the answer, and the stop string that it completes, if it does."""
         if self.matched is not None:
-            return ""
+            return "", None
         rest = self._stops.push(self._detokenizer.flush())
-        return rest + self._stops.flush()
+        return (rest, self.matched) if self.matched is not None else (rest + self._stops.flush(), None)
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -134,6 +141,9 @@ class Request:
     first_scheduled_time: float | None = None
     first_token_time: float | None = None
     finished_time: float | None = None
+    final_only: bool = False
+    """Nobody looks at the answers before they are whole, so they are told once."""
+    error: OstroError | None = None
 
     @property
     def finished(self) -> bool:
@@ -152,6 +162,7 @@ class Request:
             metrics=RequestMetrics(
                 self.arrival_time, self.first_scheduled_time, self.first_token_time, self.finished_time
             ),
+            error=self.error,
         )
 
 

@@ -22,14 +22,17 @@ class StopStrings:
         self._held = ""
         self.matched: str | None = None
 
-    def push(self, text: str) -> str:
-        """The text that is certain now; once `matched` is set there is no more."""
+    def push(self, text: str, *, armed: bool = True) -> str:
+        """The text that is certain now; once `matched` is set there is no more.
+
+        A string that is complete while not `armed` is let through; one that begins then and ends later counts.
+        """
         assert self.matched is None
         if not text:
             return ""
         text = self._held + text
         ends = [(at + len(stop), -len(stop), stop) for stop in self._stops if (at := text.find(stop)) >= 0]
-        if ends:
+        if ends and armed:
             end, negative_length, self.matched = min(ends)
             self._held = ""
             return text[: end if self._include else end + negative_length]

@@ -9,6 +9,7 @@ from ostro.log import warn_once
 from ostro.ops.base import Ops
 
 BACKENDS = ("cpu", "reference", "torch")
+OPTIONS = {"cpu": ("num_threads",), "reference": (), "torch": ("device", "dtype")}
 
 
 def get_ops(name: str = "auto", **options: Any) -> Ops:
@@ -23,12 +24,12 @@ def get_ops(name: str = "auto", **options: Any) -> Ops:
         return _best(**options)
     if name not in BACKENDS:
         raise BackendError(f"There is no backend {name!r}; choose one of auto, {', '.join(BACKENDS)}.")
-    backend = _load(name)
-    try:
-        ops: Ops = backend(**options)
-    except TypeError as error:
-        given = ", ".join(options) or "none"
-        raise BackendError(f"The backend {name!r} cannot be made with these options ({given}): {error}.") from error
+    for option in options:
+        if option not in OPTIONS[name]:
+            owners = [backend for backend in BACKENDS if option in OPTIONS[backend]]
+            remedy = f"choose the backend {' or '.join(owners)}, or leave {option} out" if owners else "leave it out"
+            raise BackendError(f"The backend {name} has no option {option}: {remedy}.")
+    ops: Ops = _load(name)(**options)
     return ops
 
 
@@ -45,8 +46,9 @@ def _best(**options: Any) -> Ops:
     reason = native_error()
     if reason is None:
         return get_ops("cpu", **options)
-    warn_once(f"{reason} The NumPy backend runs instead: the same results, many times slower.")
-    options.pop("num_threads", None)  # BLAS has its own threads; OMP_NUM_THREADS governs them
+    warn_once(f"{reason} The NumPy backend runs instead: the same results up to rounding, many times slower.")
+    if options.pop("num_threads", None) is not None:
+        warn_once("num_threads is not honoured by the NumPy backend: OMP_NUM_THREADS governs its threads.")
     return get_ops("reference", **options)
 
 

@@ -25,8 +25,8 @@ try:
     from ostro import _native
 except ImportError as error:
     raise BackendError(
-        f"The C++ kernels of the cpu backend cannot be used ({error}). "
-        "Install ostro again where a C++20 compiler is found."
+        "The C++ kernels of the cpu backend are not here: ostro was installed without them. "
+        "Install it again where a C++20 compiler is found."
     ) from error
 
 Float32: TypeAlias = npt.NDArray[np.float32]
@@ -71,6 +71,8 @@ class CpuOps:
 
     def __init__(self, num_threads: int | None = None) -> None:
         count = decide_threads().count if num_threads is None else num_threads
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BackendError(f"num_threads must be a whole number of at least 1, not {num_threads!r}.")
         self._native = _native.Runtime(env.isa() or "", count)
 
     @property

@@ -13,7 +13,7 @@ Memory is bounded: a long prompt that needs a mask runs in chunks of rows, and a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -155,8 +155,7 @@ def weigh(weights: torch.Tensor, v: torch.Tensor, dropout: float) -> torch.Tenso
 def _kernels(implementation: str, q: torch.Tensor) -> Iterator[None]:
     """Pin FlashAttention's kernels where the model was asked for them."""
     if implementation != "flash_attention_2":
-        with nullcontext():
-            yield
+        yield
         return
     from torch.nn.attention import SDPBackend, sdpa_kernel
 

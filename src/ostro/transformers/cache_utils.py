@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,12 +66,6 @@ class DynamicCache:
         """Bytes of K and V."""
         return sum(side.nbytes for layer in self for side in layer)
 
-    def reorder_cache(self, index: torch.Tensor) -> None:
-        """Take the rows `index` (N,) of the batch, in that order."""
-        for layer in self.layers:
-            if layer.keys is not None and layer.values is not None:
-                layer.keys, layer.values = layer.keys[index], layer.values[index]
-
     def crop(self, num_positions: int) -> None:
         """Forget all but the first positions; refused where the beginning has rolled out of a window."""
         for layer in self.layers:
@@ -97,3 +91,7 @@ class DynamicCache:
 
     def __iter__(self) -> Iterator[KV]:
         return (self[i] for i in range(len(self)) if self.layers[i].keys is not None)
+
+
+Past = DynamicCache | Sequence[KV] | None
+"""What `past_key_values` may be: a cache, or pairs of keys and values, one of each layer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,11 @@ from torch.utils.checkpoint import checkpoint
 from ostro.errors import RequestError
 from ostro.models.llama import decoder_layer
 from ostro.transformers import attention
-from ostro.transformers.cache_utils import DynamicCache
+from ostro.transformers.cache_utils import DynamicCache, Past
 from ostro.transformers.outputs import BaseModelOutputWithPast
 
 if TYPE_CHECKING:
     from ostro.transformers.modeling import DecoderModel
-
-Past = DynamicCache | Sequence[tuple[torch.Tensor, torch.Tensor]] | None
 
 
 @dataclass(slots=True)

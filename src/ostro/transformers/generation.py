@@ -12,6 +12,7 @@ from ostro.errors import ContextLengthError, RequestError
 from ostro.transformers import sampling
 from ostro.transformers.cache_utils import DynamicCache
 from ostro.transformers.generation_config import GenerationConfig
+from ostro.transformers.stopping import StopStringCriteria
 
 if TYPE_CHECKING:
     from ostro.transformers.heads import ForCausalLM
@@ -24,10 +25,10 @@ StoppingCriterion = Callable[[torch.Tensor, torch.Tensor], Any]
 
 
 class Streamer(Protocol):
-    """What is told every token as it comes: first the prompt, then one after another, then the end."""
+    """What is told every token as it comes: first the prompts, then one of each row after another, then the end."""
 
     def put(self, value: torch.Tensor) -> None:
-        """Tokens of one row."""
+        """The prompts (B, T), then tokens (B,), on the CPU."""
 
     def end(self) -> None:
         """No more will come."""
@@ -57,19 +58,20 @@ class GenerationMixin:
     ) -> torch.Tensor:
         """Prompts `inputs` or `input_ids` (B, T), padded on the left, and what follows them: (B * n, T + new) ids.
 
-        Settings are those of `GenerationConfig`, of three origins, the later ones winning: the checkpoint's
-        `generation_config.json` (or the argument `generation_config`), and keyword arguments. Sampling draws from
-        PyTorch's global generator (`torch.manual_seed`), or from `generator`, in the order of transformers. As there,
-        sampling keeps the 50 best tokens unless `top_k` says otherwise, and 20 tokens come where no length is given.
-        A row that has ended is filled with `pad_token_id`, or the first end id where there is none. `stop_strings` need
-        the `tokenizer`. A `logits_processor` is (ids, scores) -> scores; a stopping criterion (ids, scores) -> bool or
-        (B,) bools.
+        Settings are those of `GenerationConfig`, of three origins, the later ones winning: the model's own
+        `generation_config` (a checkpoint's `generation_config.json`), what the argument `generation_config` states, and
+        keyword arguments, of which None turns a setting off. Sampling draws from PyTorch's global generator
+        (`torch.manual_seed`), or from `generator`, in the order of transformers. As there, sampling keeps the 50 best
+        tokens unless `top_k` says otherwise, and 20 tokens come where no length is given. A row that has ended is
+        filled with `pad_token_id`, or the first end id where there is none. `stop_strings` need the `tokenizer`; the
+        result ends with the token that completes one. A `logits_processor` is (ids, scores) -> scores; a stopping
+        criterion (ids, scores) -> bool or (B,) bools.
 
         Raises RequestError, naming it, for an unknown or unsupported argument or value, and ContextLengthError, with
         the numbers, for a length beyond `max_position_embeddings`.
         """
         model = cast("ForCausalLM", self)
-        settings = (generation_config or model.generation_config).merged(kwargs)
+        settings = (generation_config or GenerationConfig()).completed(model.generation_config, kwargs)
         settings.check()
         prompt = _prompt(model, inputs, input_ids, settings)
         run = _Run(
@@ -78,15 +80,11 @@ class GenerationMixin:
             prompt_length=prompt.shape[1],
             max_length=_max_length(model, settings, prompt.shape[1]),
             processors=tuple(logits_processor or ()),
-            criteria=(*(stopping_criteria or ()), *_stop_strings(settings, tokenizer, prompt.shape[1])),
+            criteria=(*(stopping_criteria or ()), *_stop_strings(settings, tokenizer)),
             streamer=streamer,
             generator=generator,
         )
         copies = _copies(settings)
-        if streamer is not None and len(prompt) * copies > 1:
-            raise RequestError(
-                "A streamer follows one row: give one prompt, and no num_return_sequences.", param="streamer"
-            )
         mask = _mask(prompt, attention_mask, settings)
         return run.loop(prompt.repeat_interleave(copies, dim=0), mask.repeat_interleave(copies, dim=0))
 
@@ -106,13 +104,12 @@ class _Run:
         """Prefill, then one token of every row after another until all have ended."""
         if self.streamer is not None:
             self.streamer.put(ids.cpu())
-        use_cache = bool(self.settings.value("use_cache"))
-        cache = DynamicCache(self.model.numbers) if use_cache else None
+        cache = DynamicCache(self.model.numbers) if self.settings.use_cache else None
         running = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
         eos = torch.tensor(self.settings.eos_ids(), device=ids.device)
         while ids.shape[1] < self.max_length and bool(running.any()):
             scores = self._scores(ids, mask, cache)
-            token = sampling.choose(scores, bool(self.settings.value("do_sample")), self.generator)
+            token = sampling.choose(scores, bool(self.settings.do_sample), self.generator)
             token = torch.where(running, token, self._pad_id())
             ids = torch.cat([ids, token[:, None]], dim=1)
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
@@ -131,19 +128,18 @@ class _Run:
             new, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1
         )
         scores = output.logits[:, -1].to(torch.float32)
-        penalty = self.settings.value("repetition_penalty")
-        if penalty != 1.0:
+        penalty = self.settings.repetition_penalty
+        if penalty is not None and penalty != 1.0:
             scores = sampling.penalize_repetition(scores, ids, mask, penalty)
         if ids.shape[1] < self._min_length():
-            scores = scores.clone()
-            scores[:, self.settings.eos_ids()] = sampling.NEVER
+            scores = sampling.forbid(scores, self.settings.eos_ids())
         for processor in self.processors:
             scores = processor(ids, scores)
-        return sampling.warp(scores, self.settings) if self.settings.value("do_sample") else scores
+        return sampling.warp(scores, self.settings) if self.settings.do_sample else scores
 
     def _min_length(self) -> int:
         stated = self.settings.min_new_tokens
-        return int(self.settings.value("min_length")) if stated is None else self.prompt_length + stated
+        return (self.settings.min_length or 0) if stated is None else self.prompt_length + stated
 
     def _pad_id(self) -> int:
         pad = self.settings.pad_token_id
@@ -179,9 +175,7 @@ def _mask(prompt: torch.Tensor, given: torch.Tensor | None, settings: Generation
     """The mask, or what HF infers: padding hidden where the pad token is in the prompt and is no end token."""
     pad = settings.pad_token_id
     if given is None:
-        if pad is None or pad in settings.eos_ids():
-            return torch.ones_like(prompt)
-        return prompt.ne(pad).long()
+        given = torch.ones_like(prompt) if pad is None or pad in settings.eos_ids() else prompt.ne(pad)
     if given.shape != prompt.shape:
         raise RequestError(
             f"attention_mask must have the shape of input_ids, {tuple(prompt.shape)}, not {tuple(given.shape)}.",
@@ -190,7 +184,7 @@ def _mask(prompt: torch.Tensor, given: torch.Tensor | None, settings: Generation
     if not bool((given[:, -1] != 0).all()):
         raise RequestError(
             "The prompts are padded on the right, where the model would go on after the padding. Pad on the left: "
-            'tokenizer.padding_side = "left".',
+            'tokenizer.padding_side = "left". Where a pad token at the end is text, give the attention_mask.',
             param="attention_mask",
         )
     return given.to(prompt.device).long()
@@ -215,8 +209,8 @@ def _max_length(model: ForCausalLM, settings: GenerationConfig, prompt_length: i
 
 
 def _copies(settings: GenerationConfig) -> int:
-    copies = int(settings.value("num_return_sequences"))
-    if copies > 1 and not settings.value("do_sample"):
+    copies = settings.num_return_sequences or 1
+    if copies > 1 and not settings.do_sample:
         raise RequestError(
             f"num_return_sequences={copies} with do_sample=False would give the same sequence {copies} times.",
             param="num_return_sequences",
@@ -224,22 +218,9 @@ def _copies(settings: GenerationConfig) -> int:
     return copies
 
 
-def _stop_strings(
-    settings: GenerationConfig, tokenizer: PreTrainedTokenizer | None, prompt_length: int
-) -> list[StoppingCriterion]:
-    """A criterion that decodes the end of each row and looks for the strings in it."""
+def _stop_strings(settings: GenerationConfig, tokenizer: PreTrainedTokenizer | None) -> list[StoppingCriterion]:
     if not settings.stop_strings:
         return []
-    strings = [settings.stop_strings] if isinstance(settings.stop_strings, str) else list(settings.stop_strings)
     if tokenizer is None:
         raise RequestError("stop_strings need the tokenizer: generate(..., tokenizer=tokenizer).", param="tokenizer")
-    decode = tokenizer.decode
-    # A token stands for at least one byte, but for control tokens, which are few: this much holds every string.
-    reach = max(len(text.encode()) for text in strings) + 16
-
-    def ended(ids: torch.Tensor, _scores: torch.Tensor) -> torch.Tensor:
-        first = max(prompt_length, ids.shape[1] - reach)
-        texts = [decode(row[first:].tolist()) for row in ids]
-        return torch.tensor([any(string in text for string in strings) for text in texts], device=ids.device)
-
-    return [ended]
+    return [StopStringCriteria(settings.stop_strings, tokenizer)]

@@ -86,6 +86,13 @@ class GenerationConfig:
         stated = {key: value for key, value in values.items() if value is not None}
         return GenerationConfig(**{**self.to_dict(), **stated})
 
+    def completed(self, model: GenerationConfig, arguments: Mapping[str, Any]) -> GenerationConfig:
+        """What one call does: `arguments`, else these settings, else the model's, else `DEFAULTS`.
+
+        An argument that is None is stated: it turns off what the settings turn on, as in transformers.
+        """
+        return GenerationConfig(**{**DEFAULTS, **model.to_dict(), **self.to_dict(), **arguments})
+
     def to_dict(self) -> dict[str, Any]:
         """What is stated."""
         known = {name: getattr(self, name) for name in DEFAULTS}
@@ -119,11 +126,6 @@ class GenerationConfig:
             if value is not None and not test(value):
                 raise RequestError(f"{name} must be {allowed}, not {value!r}.", param=name)
 
-    def value(self, name: str) -> Any:
-        """The field, or HF's default where it is not stated."""
-        stated = getattr(self, name)
-        return DEFAULTS[name] if stated is None else stated
-
     def eos_ids(self) -> list[int]:
         """`eos_token_id` as a list."""
         if self.eos_token_id is None:
@@ -139,17 +141,28 @@ class GenerationConfig:
         return f"GenerationConfig {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    return _is_whole(value) and value >= 1
+
+
+def _are_strings(value: Any) -> bool:
+    return all(isinstance(text, str) and text for text in ([value] if isinstance(value, str) else value))
 
 
 _RANGES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("max_new_tokens", "a whole number of at least 1", _is_count),
     ("max_length", "a whole number of at least 1", _is_count),
+    ("min_new_tokens", "a whole number of at least 0", _is_whole),
+    ("min_length", "a whole number of at least 0", _is_whole),
     ("num_return_sequences", "a whole number of at least 1", _is_count),
     ("temperature", "greater than 0 (for greedy decoding use do_sample=False)", lambda t: t > 0),
-    ("top_k", "0 (off) or a whole number of at least 1", lambda k: k == 0 or _is_count(k)),
+    ("top_k", "0 (off) or a whole number of at least 1", _is_whole),
     ("top_p", "greater than 0 and at most 1", lambda p: 0 < p <= 1),
     ("min_p", "from 0 to 1", lambda p: 0 <= p <= 1),
     ("repetition_penalty", "greater than 0", lambda p: p > 0),
+    ("stop_strings", "a string or a list of strings, none of them empty", _are_strings),
 )

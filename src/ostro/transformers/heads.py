@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from ostro.errors import RequestError
 from ostro.models import llama
 from ostro.ops.torch import TorchOps
-from ostro.transformers.cache_utils import DynamicCache
+from ostro.transformers.cache_utils import Past
 from ostro.transformers.configuration import PreTrainedConfig
 from ostro.transformers.generation import GenerationMixin
 from ostro.transformers.modeling import DecoderModel, PreTrainedModel
@@ -22,8 +21,6 @@ from ostro.transformers.outputs import (
     SequenceClassifierOutputWithPast,
     TokenClassifierOutput,
 )
-
-Past = DynamicCache | Sequence[tuple[torch.Tensor, torch.Tensor]] | None
 
 
 class Head(PreTrainedModel):

@@ -18,7 +18,14 @@ from ostro.transformers.configuration import PreTrainedConfig
 from ostro.transformers.generation_config import GenerationConfig
 from ostro.transformers.modeling import PreTrainedModel
 from ostro.transformers.quantization import BitsAndBytesConfig, check_quantization
-from ostro.transformers.sources import SOURCE_ARGUMENTS, config_class, config_values, refuse_unknown, take_source
+from ostro.transformers.sources import (
+    SOURCE_ARGUMENTS,
+    config_class,
+    config_values,
+    one_of,
+    refuse_unknown,
+    take_source,
+)
 
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
 
@@ -51,7 +58,7 @@ def load_model(cls: type[ModelT], name: str | Path, kwargs: dict[str, Any]) -> M
             raise RequestError(f"{switch}=False: loading never works otherwise here. Leave it out.", param=switch)
     quantization = _quantization(kwargs)
     device = find_device(_device_of(kwargs.pop("device_map", None)))
-    wanted = _one_of(kwargs, "dtype", "torch_dtype")
+    wanted = one_of("dtype", kwargs.pop("dtype", None), "torch_dtype", kwargs.pop("torch_dtype", None))
     implementation = kwargs.pop("attn_implementation", None) or "sdpa"
     config = _config(cls, path, str(name), kwargs)
     checkpoint = open_checkpoint(path, extra_tensors=_head_shapes(cls, config), lm_head=cls.has_lm_head)
@@ -96,13 +103,6 @@ def _device_of(device_map: Any) -> str | int | torch.device:
         '{"": device}.',
         param="device_map",
     )
-
-
-def _one_of(kwargs: dict[str, Any], name: str, older: str) -> Any:
-    value, old = kwargs.pop(name, None), kwargs.pop(older, None)
-    if value is not None and old is not None and value != old:
-        raise RequestError(f"{name}={value!r} and {older}={old!r} are one argument: give one.", param=older)
-    return old if value is None else value
 
 
 def _config(cls: type[PreTrainedModel], path: Path, name: str, kwargs: dict[str, Any]) -> PreTrainedConfig:

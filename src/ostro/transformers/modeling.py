@@ -5,7 +5,6 @@ Shapes: B rows of the batch, T tokens of this call, S positions in all (cached o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -14,14 +13,16 @@ from torch import nn
 
 from ostro.errors import RequestError
 from ostro.models import llama
-from ostro.ops.torch import TorchOps, find_device, torch_dtype
+from ostro.ops.torch import TorchOps, find_device
+from ostro.ops.torch import torch_dtype as dtype_of
 from ostro.transformers import attention
-from ostro.transformers.cache_utils import DynamicCache
+from ostro.transformers.cache_utils import Past
 from ostro.transformers.configuration import PreTrainedConfig
 from ostro.transformers.generation_config import GenerationConfig
 from ostro.transformers.modules import DecoderLayer, RMSNorm
 from ostro.transformers.outputs import BaseModelOutputWithPast
 from ostro.transformers.quantization import QuantizedLinear
+from ostro.transformers.sources import one_of
 
 
 class PreTrainedModel(nn.Module):
@@ -61,11 +62,11 @@ class PreTrainedModel(nn.Module):
     def from_config(
         cls, config: PreTrainedConfig, *, dtype: Any = None, torch_dtype: Any = None, attn_implementation: str = "sdpa"
     ) -> Self:
-        """A model with random weights."""
+        """A model with random weights, in float32 or `dtype` (of which `torch_dtype` is the older name)."""
         model = cls(config)
         model.set_attn_implementation(attn_implementation)
-        wanted = dtype or torch_dtype
-        return model if wanted is None else model.to(_dtype(wanted))
+        wanted = one_of("dtype", dtype, "torch_dtype", torch_dtype)
+        return model if wanted is None else model.to(dtype_of(wanted))
 
     def save_pretrained(
         self, save_directory: str | Path, *, max_shard_size: int | str = "5GB", safe_serialization: bool = True
@@ -224,7 +225,7 @@ class DecoderModel(PreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: DynamicCache | Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None,
+        past_key_values: Past = None,
         inputs_embeds: torch.Tensor | None = None,
         use_cache: bool | None = None,
         output_attentions: bool | None = None,
@@ -252,10 +253,6 @@ class DecoderModel(PreTrainedModel):
         )
         output = step.output(hidden)
         return output if self.wants_dict(return_dict) else output.to_tuple()
-
-
-def _dtype(value: str | torch.dtype) -> torch.dtype:
-    return torch_dtype(value)
 
 
 def _no_cast() -> RequestError:

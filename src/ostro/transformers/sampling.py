@@ -18,6 +18,12 @@ def penalize_repetition(scores: torch.Tensor, ids: torch.Tensor, shown: torch.Te
     return torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
 
 
+def forbid(scores: torch.Tensor, ids: list[int]) -> torch.Tensor:
+    """Without the tokens `ids`; one that is not in the vocabulary changes nothing."""
+    places = torch.arange(scores.shape[-1], device=scores.device)
+    return scores.masked_fill(torch.isin(places, torch.tensor(ids, device=scores.device)), NEVER)
+
+
 def keep_top_k(scores: torch.Tensor, top_k: int) -> torch.Tensor:
     """The k best, and what equals the last of them."""
     last = scores.topk(min(top_k, scores.shape[-1]), dim=-1).values[:, -1:]
@@ -42,13 +48,12 @@ def keep_min_p(scores: torch.Tensor, min_p: float) -> torch.Tensor:
 
 def warp(scores: torch.Tensor, settings: GenerationConfig) -> torch.Tensor:
     """Temperature, top-k, top-p and min-p, in this order."""
-    temperature, top_k, top_p = (settings.value(name) for name in ("temperature", "top_k", "top_p"))
-    if temperature != 1.0:
-        scores = scores / temperature
-    if top_k:
-        scores = keep_top_k(scores, top_k)
-    if top_p < 1.0:
-        scores = keep_top_p(scores, top_p)
+    if settings.temperature is not None and settings.temperature != 1.0:
+        scores = scores / settings.temperature
+    if settings.top_k:
+        scores = keep_top_k(scores, settings.top_k)
+    if settings.top_p is not None and settings.top_p < 1.0:
+        scores = keep_top_p(scores, settings.top_p)
     if settings.min_p is not None:
         scores = keep_min_p(scores, settings.min_p)
     return scores

@@ -57,6 +57,13 @@ def refuse_unknown(where: str, kwargs: Mapping[str, Any], allowed: Collection[st
         )
 
 
+def one_of(name: str, value: Any, older: str, old: Any) -> Any:
+    """The value of an argument that has two names; RequestError where both are given and differ."""
+    if value is not None and old is not None and value != old:
+        raise RequestError(f"{name}={value!r} and {older}={old!r} are one argument: give one.", param=older)
+    return old if value is None else value
+
+
 def read_config(name: str | Path, cls: type[ConfigT], **kwargs: Any) -> ConfigT:
     """The config of a checkpoint; arguments that are no part of the source replace its values."""
     source = take_source(name, kwargs)

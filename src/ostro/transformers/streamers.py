@@ -8,53 +8,53 @@ from typing import Any
 
 import torch
 
-from ostro.transformers.tokenization import PreTrainedTokenizer
+from ostro.errors import RequestError
+from ostro.transformers.tokenization import PreTrainedTokenizer, own_tokenizer
 
 
 class TextStreamer:
     """Writes the text of one row to standard output as soon as its characters are whole.
 
-    `skip_prompt` leaves the prompt out; `skip_special_tokens` is as in `decode`.
+    All that is written, joined, is the `decode` of what was put. `skip_prompt` leaves the prompt out;
+    `skip_special_tokens` is as in `decode`.
     """
 
     def __init__(
         self, tokenizer: PreTrainedTokenizer, skip_prompt: bool = False, *, skip_special_tokens: bool = False
     ) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer = own_tokenizer(tokenizer)
         self.skip_prompt = skip_prompt
         self.skip_special_tokens = skip_special_tokens
-        self._ids: list[int] = []
-        self._written = 0
-        self._prompt_next = True
+        self._begin()
 
     def put(self, value: torch.Tensor) -> None:
-        """The prompt (1, T) first, then tokens (1,)."""
-        ids = [int(i) for i in value.reshape(-1)]
+        """The prompt (1, T) first, then tokens (1,); RequestError for more rows than one."""
+        if value.dim() > 1 and len(value) > 1:
+            raise RequestError(
+                f"A TextStreamer follows one row, not {len(value)}: give one prompt, and no num_return_sequences.",
+                param="streamer",
+            )
         prompt, self._prompt_next = self._prompt_next, False
         if prompt and self.skip_prompt:
             return
-        self._ids.extend(ids)
-        text = self._text()
-        if not text.endswith("\ufffd"):  # the rest of a character may still come
-            self._flush(text, end=False)
+        text = "".join(map(self._detokenizer.push, value.reshape(-1).tolist()))
+        if text:
+            self.on_finalized_text(text)
 
     def end(self) -> None:
-        """Write what is left."""
-        self._flush(self._text(), end=True)
-        self._ids, self._written, self._prompt_next = [], 0, True
+        """Write what is left; the next that is put begins a new text."""
+        rest = self._detokenizer.flush()
+        self._begin()
+        self.on_finalized_text(rest, stream_end=True)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Take new text; by default it is printed."""
         sys.stdout.write(text + ("\n" if stream_end else ""))
         sys.stdout.flush()
 
-    def _text(self) -> str:
-        return self.tokenizer.decode(self._ids, skip_special_tokens=self.skip_special_tokens)
-
-    def _flush(self, text: str, *, end: bool) -> None:
-        new, self._written = text[self._written :], len(text)
-        if new or end:
-            self.on_finalized_text(new, stream_end=end)
+    def _begin(self) -> None:
+        self._detokenizer = self.tokenizer.detokenizer(skip_special_tokens=self.skip_special_tokens)
+        self._prompt_next = True
 
 
 class TextIteratorStreamer(TextStreamer):

@@ -12,7 +12,7 @@ from ostro.checkpoint.gguf import GGUFFile
 from ostro.checkpoint.open import open_checkpoint
 from ostro.checkpoint.text import read_json
 from ostro.errors import CheckpointError, ConfigError, RequestError, TokenizerError
-from ostro.tokenizer import Tokenizer, load_tokenizer
+from ostro.tokenizer import StreamDetokenizer, Tokenizer, load_tokenizer
 from ostro.tokenizer.files import read_object
 from ostro.transformers.batch import BatchEncoding, make_batch, pad_rows, token_list
 from ostro.transformers.sources import SOURCE_ARGUMENTS, refuse_unknown, take_source
@@ -142,10 +142,14 @@ class PreTrainedTokenizer:
         """The unknown token's id, where the vocabulary has one."""
         return self.tokenizer.control_tokens.get("<unk>")
 
+    @cached_property
+    def _control(self) -> frozenset[int]:
+        return frozenset(filter(self.tokenizer.is_control, range(self.tokenizer.vocab_size)))
+
     @property
     def all_special_ids(self) -> list[int]:
         """Ids of all control tokens."""
-        return sorted(self.tokenizer.control_tokens.values())
+        return sorted(self._control)
 
     @property
     def all_special_tokens(self) -> list[str]:
@@ -210,6 +214,11 @@ class PreTrainedTokenizer:
                 f"{self.tokenizer.source}: there is no token {wrong[0]}; ids are 0 .. {self.vocab_size - 1}."
             )
         return self.tokenizer.decode(ids, keep_control=not skip_special_tokens)
+
+    def detokenizer(self, skip_special_tokens: bool = False) -> StreamDetokenizer:
+        """Text of ids that come one by one: what it gives out, joined, is the `decode` of all."""
+        visible = frozenset[int]() if skip_special_tokens else self._control
+        return StreamDetokenizer(self.tokenizer, at_start=True, visible_control=visible)
 
     def batch_decode(self, sequences: Any, skip_special_tokens: bool = False, **kwargs: Any) -> list[str]:
         """`decode` of every row."""
@@ -346,16 +355,14 @@ class PreTrainedTokenizer:
 
 
 def _stated(folder: Path) -> dict[str, Any]:
-    """What `tokenizer_config.json` and `special_tokens_map.json` say beyond the vocabulary."""
+    """What `tokenizer_config.json` and `special_tokens_map.json` say beyond what `load_tokenizer` reads there."""
     config = read_object(folder / "tokenizer_config.json")
     special = read_object(folder / "special_tokens_map.json")
-    stated = {name: config[name] for name in _OPTIONS if name in config and name != "chat_template"}
-    for name in ("bos_token", "eos_token", "pad_token"):
-        value = stated.pop(name, None) or special.get(name)
-        value = value.get("content") if isinstance(value, Mapping) else value
-        if name == "pad_token" and isinstance(value, str) and value:
-            stated[name] = value
-    return stated
+    read_already = ("bos_token", "eos_token", "chat_template")
+    stated = {name: config[name] for name in _OPTIONS if name in config and name not in read_already}
+    pad = stated.pop("pad_token", None) or special.get("pad_token")
+    pad = pad.get("content") if isinstance(pad, Mapping) else pad
+    return {**stated, "pad_token": pad} if isinstance(pad, str) and pad else stated
 
 
 def _family(path: Path) -> str | None:
@@ -367,6 +374,17 @@ def _family(path: Path) -> str | None:
         return open_checkpoint(path).config.family
     except (CheckpointError, ConfigError):  # a folder that has a tokenizer alone
         return None
+
+
+def own_tokenizer(value: Any) -> PreTrainedTokenizer:
+    """`value`, if it is a tokenizer of this package; RequestError for another library's."""
+    if isinstance(value, PreTrainedTokenizer):
+        return value
+    raise RequestError(
+        f"tokenizer is a {type(value).__module__}.{type(value).__name__}; it must be one of ostro.transformers: "
+        "AutoTokenizer.from_pretrained(...).",
+        param="tokenizer",
+    )
 
 
 def _default(value: Any, default: bool) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import os
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,14 +24,16 @@ from ostro.engine.config import EngineConfig
 from ostro.engine.core import EngineCore
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
-from ostro.engine.stream import Pieces, StreamChunk
-from ostro.errors import CheckpointError, RequestError, TokenizerNotFoundError
+from ostro.errors import CheckpointError, ModelNotFoundError, RequestError, TokenizerNotFoundError
+from ostro.llm.defaults import default_params
+from ostro.llm.prompts import PromptLike, batch, token_ids
+from ostro.llm.stream import Stream
+from ostro.log import logger
 from ostro.models.load import load_weights
 from ostro.ops import get_ops
+from ostro.ops.dtypes import numpy_dtype
 from ostro.tokenizer.base import Tokenizer
 
-PromptLike: TypeAlias = str | Sequence[int] | Prompt
-"""Text (BOS is put in front), token ids (taken as they are), or a rendered conversation."""
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 
@@ -53,8 +57,8 @@ class LLM:
     at `revision`, into `cache_dir`, or with `offline` taken from what is there.
 
     `backend` is "cpu", "reference", "torch", or "auto" (the first of them that is here); `num_threads` is the cpu
-    backend's, `device` torch's. `dtype` "auto" keeps weights as their files store them. `kv_dtype` "auto" is float32
-    for float32 weights, bfloat16 for bfloat16 ones and float16 for all others.
+    backend's, `device` torch's. `dtype` "auto" keeps weights as their files store them (torch unpacks packed ones to
+    bfloat16, and computes in that type too). `kv_dtype` "auto" is the weights' type, float16 for packed ones.
 
     `max_model_len` bounds prompt and answer together: by default the model's context, or what the K/V cache holds.
     `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are
@@ -89,10 +93,17 @@ class LLM:
     ) -> None:
         from ostro.checkpoint.hub import resolve
 
+        began = time.monotonic()
+        if not isinstance(model, str | os.PathLike):
+            raise ModelNotFoundError(f"A model is a folder, a GGUF file, a hub id or a short name, not {model!r}.")
         self.path = resolve(model, revision=revision, offline=offline, cache_dir=cache_dir)
         checkpoint = open_checkpoint(self.path)
+        self.default_params = default_params(checkpoint.folder)
         self.config: ModelConfig = checkpoint.config
-        options = {"num_threads": num_threads, "device": device}
+        stored = _stored_dtype(checkpoint, dtype)
+        options: dict[str, Any] = {"num_threads": num_threads, "device": device}
+        if backend == "torch":
+            options["dtype"] = stored or "bfloat16"  # there packed weights are unpacked, and this is the smaller type
         ops = get_ops(backend, **{name: value for name, value in options.items() if value is not None})
         self.backend = ops.name
         self._tokenizer = _load_tokenizer(checkpoint, self.path)
@@ -104,7 +115,7 @@ class LLM:
             engine_config=EngineConfig(
                 block_size=block_size,
                 kv_cache_bytes=kv_cache_bytes,
-                kv_dtype=_kv_dtype(checkpoint, dtype) if kv_dtype == "auto" else kv_dtype,
+                kv_dtype=(stored or "float16") if kv_dtype == "auto" else kv_dtype,
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 max_model_len=max_model_len,
@@ -114,7 +125,17 @@ class LLM:
         )
         self._lock = threading.RLock()
         self._inbox: dict[str, deque[RequestOutput]] = {}
+        self._abandoned: deque[str] = deque()
         self._ids = itertools.count()
+        logger.info("%s: %s, %s files, weights %s", self.path, self.config.family, checkpoint.form, stored or "packed")
+        logger.info(
+            "backend %s, K/V cache of %d blocks (%.1f GB) for texts of %d tokens; loaded in %.2f s",
+            self.backend,
+            self._engine.sizes.num_blocks,
+            self._engine.kv_cache_bytes / 1e9,
+            self.max_model_len,
+            time.monotonic() - began,
+        )
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -143,16 +164,17 @@ class LLM:
     ) -> list[RequestOutput]:
         """Answers to one prompt or many, computed side by side, in the order of the prompts.
 
-        One `SamplingParams` serves all prompts; a list has one for each. None is `SamplingParams()`.
+        One `SamplingParams` serves all prompts; a list has one for each. None is what the checkpoint recommends for
+        itself (`default_params`, from its generation_config.json).
         RequestError (ContextLengthError) for a prompt that cannot be run; nothing is then left running.
         """
-        batch = _batch(prompts)
-        params = self._params(sampling_params, len(batch))
+        many = batch(prompts)
+        params = self._params(sampling_params, len(many))
         running: list[str] = []
         try:
-            for prompt, each in zip(batch, params, strict=True):
-                running.append(self._add(prompt, each))
-            return [self._last(request_id) for request_id in running]
+            for prompt, each in zip(many, params, strict=True):
+                running.append(self._add(prompt, each, final_only=True))
+            return [next(self._outputs(request_id)) for request_id in running]
         finally:
             self._drop(running)
 
@@ -161,7 +183,7 @@ class LLM:
 
         What is wrong with the request is raised here, before the first piece is asked for.
         """
-        return Stream(self, prompt, sampling_params or SamplingParams())
+        return Stream(self, prompt, self._params(sampling_params, 1)[0])
 
     def chat(
         self, messages: Messages, sampling_params: SamplingParams | None = None, **rendering: Any
@@ -214,11 +236,14 @@ class LLM:
     def score(self, prompt: PromptLike, continuation: str | Sequence[int] | None = None) -> ScoreOutput:
         """Log-probabilities of a continuation given the prompt; without one, of the prompt's tokens but the first."""
         ids = self._encode(prompt)
+        if not ids:
+            raise RequestError("The prompt is empty: give at least one token, such as BOS.", param="prompt")
         first = 1 if continuation is None else len(ids)
         if isinstance(continuation, str):
-            ids += self.tokenizer.encode_continuation(continuation)
+            begins = self._at_start(prompt, ids)
+            ids += (self.tokenizer.encode if begins else self.tokenizer.encode_continuation)(continuation)
         elif continuation is not None:
-            ids += [int(token_id) for token_id in continuation]
+            ids += token_ids(continuation)
         with self._lock:
             logprobs = self._engine.score(ids)
         return ScoreOutput(ids[first:], [float(value) for value in logprobs[first - 1 :]])
@@ -234,11 +259,21 @@ class LLM:
         if isinstance(prompt, str):
             bos = self.tokenizer.bos_id
             return [*([] if bos is None else [bos]), *self.tokenizer.encode(prompt)]
-        return [int(token_id) for token_id in prompt]
+        return token_ids(prompt)
+
+    def _at_start(self, prompt: PromptLike, ids: list[int]) -> bool:
+        """Whether what follows begins a text of its own, and does not go on with one that the caller began."""
+        if isinstance(prompt, Prompt):
+            return not prompt.is_open
+        return self._tokenizer is not None and self._tokenizer.is_control(ids[-1])
 
     def _params(self, params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> Sequence[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):
-            return [params or SamplingParams()] * count
+            return [params or self.default_params] * count
+        if not isinstance(params, Sequence) or not all(isinstance(each, SamplingParams) for each in params):
+            raise RequestError(
+                f"sampling_params must be a SamplingParams or a list of them, not {params!r}.", param="sampling_params"
+            )
         if len(params) != count:
             raise RequestError(
                 f"{len(params)} sampling_params are given for {count} prompts: give one, or one for each prompt.",
@@ -246,7 +281,7 @@ class LLM:
             )
         return params
 
-    def _add(self, prompt: PromptLike, params: SamplingParams) -> str:
+    def _add(self, prompt: PromptLike, params: SamplingParams, *, final_only: bool = False) -> str:
         rendered = prompt if isinstance(prompt, Prompt) else None
         ids = self._encode(prompt)
         with self._lock:
@@ -256,15 +291,16 @@ class LLM:
                 ids,
                 params,
                 prompt=prompt if isinstance(prompt, str) else rendered.text if rendered else None,
-                # An answer begins its message unless it goes on with one that the caller began.
-                at_start=None if rendered is None else not rendered.segments[-1].is_completion,
+                at_start=bool(ids) and self._at_start(prompt, ids),
                 eos_token_ids=() if rendered is None else rendered.stop_ids,
+                final_only=final_only,
             )
-            self._inbox[request_id] = deque()
+            # An output tells all that the ones before it told, so the newest is enough.
+            self._inbox[request_id] = deque(maxlen=1)
         return request_id
 
     def _outputs(self, request_id: str) -> Iterator[RequestOutput]:
-        """Every output of a request; whoever waits for one takes the next step for all."""
+        """The outputs of a request as they come; whoever waits for one takes the next step for all."""
         inbox = self._inbox[request_id]
         while True:
             with self._lock:
@@ -274,81 +310,25 @@ class LLM:
                     self._step()
                     continue
                 output = inbox.popleft()
+            if output.error is not None:
+                raise output.error
             yield output
             if output.finished:
                 return
 
     def _step(self) -> None:
+        self._drop([self._abandoned.popleft() for _ in range(len(self._abandoned))])
         assert self._engine.has_unfinished
         for output in self._engine.step():
             # An answer that nobody waits for any more was dropped in between.
             if output.request_id in self._inbox:
                 self._inbox[output.request_id].append(output)
 
-    def _last(self, request_id: str) -> RequestOutput:
-        *_, last = self._outputs(request_id)
-        return last
-
     def _drop(self, request_ids: Sequence[str]) -> None:
         with self._lock:
             for request_id in request_ids:
                 self._engine.abort(request_id)
                 self._inbox.pop(request_id, None)
-
-
-class Stream(Iterator[StreamChunk]):
-    """The pieces of a running answer. `close` (or the end of a `with` block, or dropping it) stops the computation."""
-
-    def __init__(self, llm: LLM, prompt: PromptLike, params: SamplingParams) -> None:
-        self._llm = llm
-        self._request_id = llm._add(prompt, params)
-        self._outputs = llm._outputs(self._request_id)
-        self._ready: deque[StreamChunk] = deque()
-        self._pieces = Pieces()
-        self.output: RequestOutput | None = None
-        """The whole request as it stood at the last piece."""
-
-    def __next__(self) -> StreamChunk:
-        while not self._ready:
-            try:
-                self.output = next(self._outputs)
-            except BaseException:
-                self.close()
-                raise
-            self._ready.extend(self._pieces.of(self.output))
-        return self._ready.popleft()
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the computation and free its place; harmless where it has ended."""
-        if hasattr(self, "_request_id"):
-            self._llm._drop([self._request_id])
-
-
-def _batch(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
-    """The prompts as a list; a sequence of integers is one prompt."""
-    if isinstance(prompts, str | Prompt):
-        return [prompts]
-    many: list[PromptLike] = []
-    ids: list[int] = []
-    for each in prompts:
-        if isinstance(each, int | np.integer):
-            ids.append(int(each))
-        else:
-            many.append(each)
-    if ids and many:
-        raise RequestError(
-            "A list of prompts holds texts or lists of token ids; single ids are between them.", param="prompts"
-        )
-    return [ids] if ids else many
 
 
 def _load_tokenizer(checkpoint: Checkpoint, path: Path) -> Tokenizer | None:
@@ -370,7 +350,11 @@ def _load_tokenizer(checkpoint: Checkpoint, path: Path) -> Tokenizer | None:
     return tokenizer
 
 
-def _kv_dtype(checkpoint: Checkpoint, dtype: str) -> str:
-    """Of float weights their own type; float16, which is the more exact of the two, for packed ones."""
-    stored = dtype if dtype != "auto" else str(getattr(checkpoint.tensors["model.embed_tokens.weight"], "dtype", ""))
-    return stored if stored in ("float32", "bfloat16") else "float16"
+def _stored_dtype(checkpoint: Checkpoint, dtype: str) -> str | None:
+    """The type that matrices will have: the one that is asked for, or the files' own; None for packed ones."""
+    if dtype != "auto":
+        return numpy_dtype(dtype).name
+    return (
+        getattr(checkpoint.tensors["model.embed_tokens.weight"], "dtype", np.dtype(object)).name.replace("object", "")
+        or None
+    )
