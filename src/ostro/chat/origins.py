@@ -95,5 +95,5 @@ def split_by_owner(tokenizer: Tokenizer, ids: Sequence[int], text: str, owners: 
         stretches[-1][1].extend(waiting)
         stretches[-1][2].append(text[start:end])
         waiting, start = [], end
-    assert not waiting, "the last token ends the last character"
+    stretches[-1][1].extend(waiting)  # what stands for nothing, behind the last character
     return [Segment("template" if o == UNKNOWN else "text", tuple(i), "".join(t), o) for o, i, t in stretches]

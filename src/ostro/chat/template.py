@@ -3,7 +3,8 @@
 A template knows control tokens as text, and users may write the same text. So before rendering, the characters of the
 callers' strings that could be part of a control token's name are exchanged for private ones, and exchanged back behind
 the rendering, when the control tokens of the template itself have been found. The text between two control tokens is
-encoded in one piece, so for harmless messages the ids are those that transformers would give.
+encoded in one piece, so for harmless messages the ids are those that transformers would give. Whose words the tokens
+are is found by `ostro.chat.origins`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -19,10 +21,17 @@ from typing import Any
 from ostro.chat.jsontext import arguments_of, tool_object
 from ostro.chat.messages import AssistantMessage, Message, Tool, ToolMessage
 from ostro.chat.normalize import Conversation
+from ostro.chat.origins import UNKNOWN, Marks, split_by_owner
 from ostro.chat.rules import FormatRules
 from ostro.chat.segments import Prompt, PromptBuilder, Segment
 from ostro.errors import PromptError
 from ostro.tokenizer.base import Tokenizer
+
+# Mistral's own templates, and those that compare an id's length with 9.
+_WANTS_NINE = re.compile(r"\[TOOL_CALLS\]|\blength[\s)]*[!=<>]=?\s*9\b")
+_ESCAPED_PRIVATE = re.compile(r"\\udb[89a-f][0-9a-f]\\ud[c-f][0-9a-f]{2}")
+_MASKS, _MARKS = 0xF0000, 0x100000
+"""Private planes of Unicode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,11 @@ class TemplateFormat:
 
     @property
     def rules(self) -> FormatRules:
-        """A template decides by itself what it can express, so nothing is merged or moved."""
+        """A template decides by itself what it can express, so nothing is merged or moved.
+
+        Ids of calls are made nine letters and digits only for a template that asks for it: one that writes Mistral's
+        [TOOL_CALLS], or that compares a length with 9.
+        """
         return FormatRules(
             name=self.name,
             tools=True,
@@ -53,7 +66,7 @@ class TemplateFormat:
             content_with_calls=True,
             parallel_calls=True,
             sort_results=False,
-            nine_character_ids=True,
+            nine_character_ids=_WANTS_NINE.search(self.source) is not None,
             answer_after_answer=True,
         )
 
@@ -68,36 +81,26 @@ class TemplateFormat:
     ) -> Prompt:
         """Segments of a conversation. PromptError if the template fails, refuses, or takes too many steps.
 
-        Exactly one BOS stands at the start, whether the template writes one, two or none.
+        Exactly one BOS stands at the start, whether the template writes one, two or none; where the checkpoint says
+        that text has none (`Tokenizer.adds_bos`), there is one only if the template writes it.
         """
-        turns = [turn.message for turn in conversation.turns]
-        strings = [*_strings([_message(m) for m in turns]), *_strings([tool_object(tool) for tool in tools])]
+        messages = [_message(turn.message) for turn in conversation.turns]
+        definitions = [tool_object(tool) for tool in tools]
+        strings = [*_strings(messages), *_strings(definitions)]
         mask = _Mask(tokenizer.control_tokens, strings)
-        messages = [mask.tree(_message(message)) for message in turns]
-        if conversation.is_open:
-            messages[-1]["content"] += mask.end
-        rendered = _render(
-            self.source,
-            mask,
-            today,
-            messages=messages,
-            tools=[mask.tree(tool_object(tool)) for tool in tools] or None,
-            documents=None,
-            add_generation_prompt=add_generation_prompt and not conversation.is_open,
-            bos_token=_name(tokenizer, tokenizer.bos_id),
-            eos_token=_name(tokenizer, tokenizer.eos_id),
-        )
-        if conversation.is_open:
-            if mask.end not in rendered:
-                raise PromptError(
-                    "The checkpoint's chat template does not write the message that is to be continued. "
-                    "Ask without prefix.",
-                    index=conversation.turns[-1].index,
-                )
-            rendered = rendered[: rendered.rindex(mask.end)]
+        context = {
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt and not conversation.is_open,
+            "bos_token": _name(tokenizer, tokenizer.bos_id),
+            "eos_token": _name(tokenizer, tokenizer.eos_id),
+        }
+        rendering = _Rendering(self.source, mask, today, conversation, context)
+        messages, definitions = mask.tree(messages), mask.tree(definitions)
+        rendered = rendering.run(messages, definitions)
+        owners = _owners(rendering, rendered, messages, definitions, strings)
         out = PromptBuilder(tokenizer)
-        out.extend(_segments(tokenizer, mask, rendered))
-        return out.build(self.name, self.stop_tokens, conversation.repairs, conversation.tool_call_ids)
+        out.extend(_segments(tokenizer, mask, rendered, owners))
+        return out.build(self.name, self.stop_tokens, conversation, is_open=conversation.is_open)
 
 
 class _Mask:
@@ -110,7 +113,7 @@ class _Mask:
         self._names = sorted(filter(None, control_tokens), key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._names))) if self._names else re.compile(r"(?!)")
         characters = sorted(set("".join(self._names)))
-        first = _free_block(strings, len(characters) + 1)
+        first = _free_block(strings, len(characters) + 1, _MASKS)
         self._masked = {ord(c): chr(first + 1 + n) for n, c in enumerate(characters)}
         self._plain = {ord(m): chr(c) for c, m in self._masked.items()}
         self.end = chr(first)
@@ -149,12 +152,6 @@ class _Mask:
         if position < len(rendered):
             yield rendered[position:], False
 
-    def escaped(self, text: str) -> str:
-        """JSON escaped to ASCII with the masks as characters again."""
-        for mask in [*self._masked.values(), self.end]:
-            text = text.replace(json.dumps(mask)[1:-1], mask)
-        return text
-
     def _could_end_one(self, text: str) -> bool:
         """Whether the text begins with the rest of a name, or is a piece out of the middle of one."""
         if any(text[:length] in self._tails for length in range(1, self._longest)):
@@ -172,13 +169,15 @@ def _ends(names: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(heads), frozenset(name[start:] for name in names for start in range(1, len(name)))
 
 
-def _free_block(strings: Iterable[str], size: int) -> int:
+def _free_block(strings: Iterable[str], size: int, plane: int) -> int:
     """The first of `size` code points of a private plane that no string uses."""
-    used = {ord(c) for text in strings for c in text if ord(c) >= 0xF0000}
-    for first in range(0xF0000, 0xFFF00, size):
+    used = set(map(ord, set("".join(strings))))
+    for first in range(plane, plane + 0xFFFE - size, size):
         if used.isdisjoint(range(first, first + size)):
             return first
-    raise PromptError("The messages use all characters of a private plane of Unicode; leave U+F0000 to U+FFFFD free.")
+    raise PromptError(
+        f"The messages use all characters of a private plane of Unicode; leave U+{plane:X} to U+{plane + 0xFFFD:X} free."
+    )
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -194,36 +193,109 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _message(message: Message) -> dict[str, Any]:
-    """A message as templates expect it: arguments of calls as objects."""
+    """A message as templates expect it: arguments of calls as objects, and no key that the caller left out."""
     described: dict[str, Any] = {"role": message.role, "content": message.content}
     if isinstance(message, AssistantMessage) and message.tool_calls:
         described["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": arguments_of(c.arguments)}}
-            for c in message.tool_calls
+            _given(
+                id=call.id, type="function", function={"name": call.name, "arguments": arguments_of(call.arguments)}
+            )
+            for call in message.tool_calls
         ]
     if isinstance(message, ToolMessage):
-        described |= {"tool_call_id": message.tool_call_id, "name": message.name}
+        described |= _given(tool_call_id=message.tool_call_id, name=message.name)
     return described
 
 
-def _render(source: str, mask: _Mask, today: datetime.date | None, **context: Any) -> str:
-    from jinja2.exceptions import SecurityError, TemplateError
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
-    from ostro.chat.sandbox import MAX_SIZE, BoundedEnvironment
 
-    environment = BoundedEnvironment()
-    environment.add_filter("tojson", partial(_tojson, mask))
-    environment.globals["raise_exception"] = _raise
-    if today is not None:
-        environment.globals["strftime_now"] = lambda form: _strftime(today, form)
-    pieces: list[str] = []
-    size = 0
+class _Rendering:
+    """A compiled template with all that it is given but the messages and tools. All runs share one budget of steps."""
+
+    def __init__(
+        self,
+        source: str,
+        mask: _Mask,
+        today: datetime.date | None,
+        conversation: Conversation,
+        context: Mapping[str, Any],
+    ) -> None:
+        from ostro.chat.sandbox import BoundedEnvironment
+
+        self._environment = BoundedEnvironment()
+        self._environment.add_filter("tojson", partial(_tojson, str))
+        self._environment.globals["raise_exception"] = _raise
+        if today is not None:
+            self._environment.globals["strftime_now"] = lambda form: _strftime(today, form)
+        with _failures_told():
+            self._template = self._environment.from_string(source)
+        self._end = mask.end
+        self._context = context
+        self.conversation = conversation
+
+    def run(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]],
+        json: Callable[[str], str] = str,
+    ) -> str:
+        """What the template writes, up to the end of a message that is to be continued. `json` changes its JSON."""
+        from jinja2.exceptions import SecurityError
+
+        from ostro.chat.sandbox import MAX_SIZE
+
+        if is_open := self.conversation.is_open:
+            messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + self._end}]
+        self._environment.add_filter("tojson", partial(_tojson, json))
+        pieces: list[str] = []
+        size = 0
+        with _failures_told():
+            for piece in self._template.generate(messages=messages, tools=tools or None, **self._context):
+                pieces.append(piece)
+                size += len(piece)
+                if size > MAX_SIZE:
+                    raise SecurityError(f"it writes more than {MAX_SIZE:,} characters")
+        rendered, found, _ = "".join(pieces).rpartition(self._end) if is_open else ("".join(pieces), "", "")
+        if is_open and not found:
+            raise PromptError(
+                "The checkpoint's chat template does not write the message that is to be continued. "
+                "Ask without prefix.",
+                index=self.conversation.turns[-1].index,
+            )
+        return rendered
+
+
+def _owners(
+    rendering: _Rendering,
+    rendered: str,
+    messages: Sequence[Mapping[str, Any]],
+    tools: Sequence[Mapping[str, Any]],
+    strings: Sequence[str],
+) -> list[str]:
+    """The origin of every character, as far as it can be told without a doubt."""
+    origins = [*(turn.origin for turn in rendering.conversation.turns), "tools"]
     try:
-        for piece in environment.from_string(source).generate(**context):
-            pieces.append(piece)
-            size += len(piece)
-            if size > MAX_SIZE:
-                raise SecurityError(f"it writes more than {MAX_SIZE:,} characters")
+        first = _free_block(strings, len(origins) + 1, _MARKS)
+        for inside in (False, True):
+            marks = Marks(origins, first, inside=inside)
+            marked = [marks.tree(message, number) for number, message in enumerate(messages)]
+            text = rendering.run(marked, marks.tree(list(tools), len(messages)), marks.gathered)
+            if owners := marks.owners(text, rendered):
+                return owners
+    except PromptError:  # the template refuses the marks, or has used up its steps
+        pass
+    return [UNKNOWN] * len(rendered)
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """PromptError for whatever a template raises."""
+    from jinja2.exceptions import TemplateError
+
+    try:
+        yield
     except _Refusal as refusal:
         raise PromptError(f"The checkpoint's chat template refuses these messages: {refusal}") from None
     except TemplateError as error:
@@ -240,7 +312,6 @@ def _render(source: str, mask: _Mask, today: datetime.date | None, **context: An
         raise PromptError(
             f"The checkpoint's chat template fails on these messages: {type(error).__name__}: {error}. {_REMEDY}"
         ) from None
-    return "".join(pieces)
 
 
 # Behind what a template fails with.
@@ -256,16 +327,18 @@ def _raise(message: object) -> None:
 
 
 def _tojson(
-    mask: _Mask,
+    json_of: Callable[[str], str],
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """The filter that transformers gives to templates."""
+    """The filter that transformers gives to templates. Masks and marks stay characters where others are escaped."""
     text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    return mask.escaped(text) if ensure_ascii else text
+    if ensure_ascii:
+        text = _ESCAPED_PRIVATE.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), text)
+    return json_of(text)
 
 
 def _strftime(today: datetime.date, form: object) -> str:
@@ -276,20 +349,22 @@ def _name(tokenizer: Tokenizer, token_id: int | None) -> str:
     return "" if token_id is None else tokenizer.piece(token_id)
 
 
-def _segments(tokenizer: Tokenizer, mask: _Mask, rendered: str) -> list[Segment]:
+def _segments(tokenizer: Tokenizer, mask: _Mask, rendered: str, owners: Sequence[str]) -> list[Segment]:
     """Control tokens of the template by id, what stands between them by plain encoding; one BOS in front."""
     bos = _name(tokenizer, tokenizer.bos_id)
-    while bos and rendered.startswith(bos):
-        rendered = rendered[len(bos) :]
+    position = 0
+    while bos and rendered.startswith(bos, position):
+        position += len(bos)
     segments = []
-    if tokenizer.bos_id is not None:
+    if tokenizer.bos_id is not None and (position or tokenizer.adds_bos):
         segments.append(Segment("control", (tokenizer.bos_id,), bos, "bos"))
-    for run, is_control in mask.split(rendered):
+    for run, is_control in mask.split(rendered[position:]):
         if is_control:
             segments.append(Segment("control", (tokenizer.control_tokens[run],), run, "template"))
         else:
             text = mask.plain(run)
             # SentencePiece's dummy space stands in front of a sequence, not behind a control token.
             encode = tokenizer.encode_continuation if segments else tokenizer.encode
-            segments.append(Segment("text", tuple(encode(text)), text, "template"))
+            segments += split_by_owner(tokenizer, encode(text), text, owners[position : position + len(run)])
+        position += len(run)
     return segments

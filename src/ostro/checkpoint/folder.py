@@ -33,16 +33,25 @@ class Weights:
 def read_weights(folder: Path) -> Weights:
     """The safetensors of a folder, headers read and the index followed to the letter.
 
+    Of a folder that has two sets, the other one is not opened (see `weights_naming`).
+    """
+    naming = weights_naming(folder)
+    if naming is None:
+        raise _nothing_found(folder)
+    return _read_set(folder, naming)
+
+
+def weights_naming(folder: Path) -> Naming | None:
+    """Which set of safetensors is the model, by the names of the files; None where there is none.
+
     A folder that has both HF's set (`model*.safetensors`) and the native one (`consolidated*.safetensors`) holds the
-    model twice: the HF set is read where `config.json` stands beside it, else the native one; the other is not opened.
+    model twice: it is the HF set where `config.json` stands beside it, else the native one.
     """
     found: list[Naming] = [naming for naming, stem in _STEMS.items() if _has_set(folder, stem)]
     if not found:
-        raise _nothing_found(folder)
+        return None
     has_config, has_params = (folder / "config.json").is_file(), (folder / "params.json").is_file()
-    if "hf" in found and (has_config or not ("native" in found and has_params)):
-        return _read_set(folder, "hf")
-    return _read_set(folder, "native")
+    return "hf" if "hf" in found and (has_config or not ("native" in found and has_params)) else "native"
 
 
 def _has_set(folder: Path, stem: str) -> bool:

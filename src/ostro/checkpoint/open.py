@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ostro.checkpoint.folder import Weights, read_weights
+from ostro.checkpoint.folder import Naming, Weights, read_weights, weights_naming
 from ostro.checkpoint.gguf import GGUFFile
 from ostro.checkpoint.names import (
     Part,
@@ -91,7 +91,7 @@ def open_checkpoint(
     if not path.exists():
         raise ModelNotFoundError(f"{path} does not exist. Give a model's folder or a GGUF file.")
     wanted = _Wanted(dict(extra_tensors or {}), lm_head)
-    gguf_path = _gguf_path(path)
+    gguf_path = find_gguf(path)
     if gguf_path is not None:
         return _open_gguf(gguf_path, wanted)
     if not path.is_dir():
@@ -100,6 +100,28 @@ def open_checkpoint(
             f"give {path.parent}."
         )
     return _open_folder(path, wanted)
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """The configuration that `open_checkpoint` would find in a folder of safetensors, or of configuration alone.
+
+    Weights need not be there and are not read, but for the vocabulary of Meta's files, which state it in no number.
+
+    Raises ModelNotFoundError where there is no configuration, and the errors of `open_checkpoint` for one that cannot
+    be run.
+    """
+    return _folder_config(folder, config_form(folder), None)
+
+
+def config_form(folder: Path) -> Naming:
+    """Whether a folder is read by its `config.json` ("hf") or its `params.json` ("native").
+
+    That is the form of its weights; without weights it is "hf" where there is a `config.json`.
+    """
+    naming = weights_naming(folder)
+    if naming is None:
+        return "native" if (folder / "params.json").is_file() and not (folder / "config.json").is_file() else "hf"
+    return naming
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,7 @@ class _Stored:
     shape: tuple[int, ...]
 
 
-def _gguf_path(path: Path) -> Path | None:
+def find_gguf(path: Path) -> Path | None:
     """The GGUF file that `path` is, or that is all the weights a folder has."""
     if path.is_file():
         try:
@@ -154,7 +176,7 @@ def _open_gguf(path: Path, wanted: _Wanted) -> Checkpoint:
 
 def _open_folder(folder: Path, wanted: _Wanted) -> Checkpoint:
     weights = read_weights(folder)
-    config = _folder_config(folder, weights)
+    config = _folder_config(folder, weights.naming, weights)
     stored = {name: _Stored(name, file.path, file.infos[name].shape) for name, file in weights.holder.items()}
 
     def read(name: str, _expert: int | None) -> Tensor:
@@ -169,20 +191,38 @@ def _open_folder(folder: Path, wanted: _Wanted) -> Checkpoint:
     return Checkpoint(config, weights.naming, files, tensors, ignored, folder, None)
 
 
-def _folder_config(folder: Path, weights: Weights) -> ModelConfig:
+def _folder_config(folder: Path, naming: Naming, weights: Weights | None) -> ModelConfig:
     """`config.json` for HF weights; `params.json` for native ones, or `config.json` where it is all there is."""
     config, params, generation = (folder / f"{n}.json" for n in ("config", "params", "generation_config"))
-    if weights.naming == "native" and params.is_file():
-        holder = weights.holder.get("tok_embeddings.weight")
-        rows = holder.infos["tok_embeddings.weight"].shape[:1] if holder else ()
-        return from_params(read_json(params), source=str(params), vocab_rows=rows[0] if rows else None)
+    if naming == "native" and params.is_file():
+        data = read_json(params)
+        rows = _vocab_rows(folder, weights) if data.get("vocab_size") in (None, -1) else None
+        return from_params(data, source=str(params), vocab_rows=rows)
     if not config.is_file():
-        needed = "config.json" if weights.naming == "hf" else "params.json"
-        raise CheckpointError(
-            f"{folder} has weights but no {needed}, which states the model's architecture. Download it too."
-        )
+        raise _no_config(folder, naming)
     extra = read_json(generation) if generation.is_file() else None
     return from_hf(read_json(config), source=str(config), generation=extra)
+
+
+def _vocab_rows(folder: Path, weights: Weights | None) -> int | None:
+    """Rows of the embeddings; None where there are no weights."""
+    if weights is None:
+        if weights_naming(folder) is None:
+            return None
+        weights = read_weights(folder)
+    holder = weights.holder.get("tok_embeddings.weight")
+    return next(iter(holder.infos["tok_embeddings.weight"].shape), None) if holder else None
+
+
+def _no_config(folder: Path, naming: Naming) -> CheckpointError:
+    if weights_naming(folder) is None:
+        return ModelNotFoundError(
+            f"{folder} has neither config.json nor params.json, nor a GGUF file: it is no model."
+        )
+    needed = "config.json" if naming == "hf" else "params.json"
+    return CheckpointError(
+        f"{folder} has weights but no {needed}, which states the model's architecture. Download it too."
+    )
 
 
 def _tensor_map(

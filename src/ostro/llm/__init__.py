@@ -19,6 +19,7 @@ import numpy.typing as npt
 from ostro.chat.render import ChatFormat, render_chat
 from ostro.chat.segments import Prompt
 from ostro.checkpoint.open import Checkpoint, open_checkpoint
+from ostro.checkpoint.tensors import QuantizedTensor
 from ostro.config import ModelConfig
 from ostro.engine.config import EngineConfig
 from ostro.engine.core import EngineCore
@@ -31,6 +32,7 @@ from ostro.llm.stream import Stream
 from ostro.log import logger
 from ostro.models.load import load_weights
 from ostro.ops import get_ops
+from ostro.ops.base import Ops
 from ostro.ops.dtypes import numpy_dtype
 from ostro.tokenizer.base import Tokenizer
 
@@ -101,10 +103,7 @@ class LLM:
         self.default_params = default_params(checkpoint.folder)
         self.config: ModelConfig = checkpoint.config
         stored = _stored_dtype(checkpoint, dtype)
-        options: dict[str, Any] = {"num_threads": num_threads, "device": device}
-        if backend == "torch":
-            options["dtype"] = stored or "bfloat16"  # there packed weights are unpacked, and this is the smaller type
-        ops = get_ops(backend, **{name: value for name, value in options.items() if value is not None})
+        ops = _make_ops(backend, stored, num_threads=num_threads, device=device)
         self.backend = ops.name
         self._tokenizer = _load_tokenizer(checkpoint, self.path)
         self._engine = EngineCore(
@@ -331,6 +330,12 @@ class LLM:
                 self._inbox.pop(request_id, None)
 
 
+def _make_ops(backend: str, stored: str | None, **options: Any) -> Ops:
+    if backend == "torch":
+        options["dtype"] = stored or "bfloat16"  # there packed weights are unpacked, and this is the smaller type
+    return get_ops(backend, **{name: value for name, value in options.items() if value is not None})
+
+
 def _load_tokenizer(checkpoint: Checkpoint, path: Path) -> Tokenizer | None:
     """The tokenizer, or None for a folder without one; CheckpointError where it has more tokens than the model."""
     from ostro.tokenizer.load import load_tokenizer
@@ -354,7 +359,5 @@ def _stored_dtype(checkpoint: Checkpoint, dtype: str) -> str | None:
     """The type that matrices will have: the one that is asked for, or the files' own; None for packed ones."""
     if dtype != "auto":
         return numpy_dtype(dtype).name
-    return (
-        getattr(checkpoint.tensors["model.embed_tokens.weight"], "dtype", np.dtype(object)).name.replace("object", "")
-        or None
-    )
+    embeddings = checkpoint.tensors["model.embed_tokens.weight"]
+    return None if isinstance(embeddings, QuantizedTensor) else str(embeddings.dtype.name)

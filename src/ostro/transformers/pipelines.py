@@ -11,10 +11,13 @@ import torch
 from ostro.errors import RequestError
 from ostro.ops.torch import find_device
 from ostro.transformers.auto import AutoModelForCausalLM
+from ostro.transformers.batch import make_batch, pad_rows
+from ostro.transformers.generation_config import GenerationConfig
 from ostro.transformers.heads import ForCausalLM
-from ostro.transformers.tokenization import AutoTokenizer, PreTrainedTokenizer
+from ostro.transformers.tokenization import AutoTokenizer, PreTrainedTokenizer, own_tokenizer
 
-DEFAULT_NEW_TOKENS = 256
+DEFAULTS: dict[str, Any] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
+"""What neither the call nor the model's generation config states, as in transformers' pipeline."""
 
 
 def pipeline(
@@ -56,11 +59,11 @@ def pipeline(
             model, **(given if where is None else {"device_map": where, **given})
         )
     chosen = tokenizer if tokenizer is not None else loaded.name_or_path
-    if not isinstance(chosen, PreTrainedTokenizer):
+    if isinstance(chosen, str | Path):
         if not str(chosen):
             raise RequestError("This model came from no checkpoint: give its tokenizer too.", param="tokenizer")
         chosen = AutoTokenizer.from_pretrained(chosen, **({"revision": revision} if revision else {}))
-    return TextGenerationPipeline(loaded, chosen)
+    return TextGenerationPipeline(loaded, own_tokenizer(chosen))
 
 
 class TextGenerationPipeline:
@@ -92,7 +95,9 @@ class TextGenerationPipeline:
         One input gives `[{"generated_text": ...}]`, with one entry for each of `num_return_sequences`; a list gives a
         list of these. The text includes the prompt unless `return_full_text=False`; a chat's value is the chat with the
         answer as its last message. `return_tensors=True` gives `{"generated_token_ids": [...]}` instead. `batch_size`
-        inputs run together, padded on the left. Other arguments are those of `generate`; 256 new tokens by default.
+        inputs run together, padded on the left. Other arguments are those of `generate`. Where neither they nor the
+        model's generation config say otherwise, 256 new tokens are sampled at the temperature 0.7: `do_sample=False`
+        gives the same text every time.
         """
         if batch_size < 1:
             raise RequestError(f"batch_size must be at least 1, not {batch_size}.", param="batch_size")
@@ -110,17 +115,11 @@ class TextGenerationPipeline:
         self, inputs: list[Any], full: bool, tensors: bool, special: bool, kwargs: Mapping[str, Any]
     ) -> list[list[dict[str, Any]]]:
         rows = [self._ids(item, special) for item in inputs]
-        pad = self.tokenizer.pad_token_id
-        fill = pad if pad is not None else self.tokenizer.eos_token_id or 0
         width = max(map(len, rows))
-        ids = torch.tensor([[fill] * (width - len(row)) + row for row in rows], device=self.device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
-        settings = self._lengths(kwargs, width)
-        if pad is not None:
-            settings.setdefault("pad_token_id", pad)
-        if "stop_strings" in settings:
-            settings.setdefault("tokenizer", self.tokenizer)
-        out = self.model.generate(ids, attention_mask=mask, **settings)
+        fill = next((i for i in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id) if i is not None), 0)
+        padded = pad_rows(rows, True, fill, width, None, "left")
+        batch = make_batch(padded, "pt", single=False, with_mask=True).to(self.device)
+        out = self.model.generate(**batch, **self._settings(kwargs, width))
         copies = len(out) // len(rows)
         return [
             [
@@ -130,16 +129,17 @@ class TextGenerationPipeline:
             for i in range(len(rows))
         ]
 
-    def _lengths(self, kwargs: Mapping[str, Any], width: int) -> dict[str, Any]:
-        stated = {**self.model.generation_config.to_dict(), **kwargs}
-        if (
-            stated.get("max_new_tokens") is None
-            and stated.get("max_length") is None
-            and "generation_config" not in kwargs
-        ):
-            room = self.model.config.max_position_embeddings - width
-            return {**kwargs, "max_new_tokens": max(1, min(DEFAULT_NEW_TOKENS, room))}
-        return dict(kwargs)
+    def _settings(self, kwargs: Mapping[str, Any], width: int) -> dict[str, Any]:
+        """The arguments of `generate` for prompts of `width` tokens: the caller's, and what they leave open."""
+        given = kwargs.get("generation_config") or GenerationConfig()
+        stated = {**self.model.generation_config.to_dict(), **given.to_dict(), **kwargs}
+        room = max(1, self.model.config.max_position_embeddings - width)
+        added = {**DEFAULTS, "max_new_tokens": min(DEFAULTS["max_new_tokens"], room), "tokenizer": self.tokenizer}
+        if "max_length" in stated:
+            del added["max_new_tokens"]
+        if self.tokenizer.pad_token_id is not None:
+            added["pad_token_id"] = self.tokenizer.pad_token_id
+        return {**{key: value for key, value in added.items() if key not in stated}, **kwargs}
 
     def _ids(self, item: Any, special: bool) -> list[int]:
         if _is_chat(item):

@@ -19,6 +19,8 @@ class TextStreamer:
     `skip_special_tokens` is as in `decode`.
     """
 
+    _prompt_next: bool
+
     def __init__(
         self, tokenizer: PreTrainedTokenizer, skip_prompt: bool = False, *, skip_special_tokens: bool = False
     ) -> None:
