@@ -5,7 +5,7 @@
 | `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
 | `OSTRO_ISA` | force a kernel set: `portable`, `avx2` or `avx512` (default: the best that CPU and OS support) |
-| `HF_HOME`, `HF_HUB_OFFLINE`, `HF_TOKEN` | as `huggingface_hub` documents them |
+| `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
 """
 
 from __future__ import annotations
@@ -13,6 +13,11 @@ from __future__ import annotations
 import os
 
 from ostro.errors import RequestError
+
+NAMES = (
+    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA",
+    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
+)  # fmt: skip
 
 
 def model() -> str | None:
@@ -39,6 +44,5 @@ def isa() -> str | None:
 
 def settings() -> dict[str, str]:
     """The variables of the table above that are set, for `ostro doctor`; a token is never shown."""
-    names = ("OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "HF_HOME", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN")
-    values = {name: value for name in names if (value := os.environ.get(name))}
+    values = {name: value for name in NAMES if (value := os.environ.get(name))}
     return {name: "(set)" if name == "HF_TOKEN" else value for name, value in values.items()}

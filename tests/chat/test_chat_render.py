@@ -8,8 +8,17 @@ import sys
 import pytest
 from toy_tokenizer import LLAMA, toy
 
-from ostro.chat import LlamaFormat, MistralFormat, TemplateFormat, choose_format, named_format, render_chat
+from ostro.chat import (
+    ChatFormat,
+    LlamaFormat,
+    MistralFormat,
+    TemplateFormat,
+    choose_format,
+    named_format,
+    render_chat,
+)
 from ostro.errors import PromptError
+from ostro.tokenizer import StreamDetokenizer, Tokenizer
 from ostro.tokenizer.mistral import bundled
 
 HELLO = [{"role": "user", "content": "Hello"}]
@@ -66,6 +75,37 @@ def test_a_base_model_has_no_chat() -> None:
 )
 def test_names(name: str) -> None:
     assert named_format(name).name == name
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+FORMATS: dict[str, tuple[Tokenizer, ChatFormat]] = {
+    **{v: (bundled(v), named_format(f"mistral-{v.removesuffix('-tekken')}")) for v in ("v1", "v3", "v7-tekken")},
+    **{name: (toy(), named_format(name)) for name in ("llama-3", "llama-3.1", "llama-3.1-meta")},
+    "template": (bundled("v1"), TemplateFormat(CHATML)),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_prompt_says_whether_the_answer_goes_on_with_a_message(name: str) -> None:
+    tokenizer, form = FORMATS[name]
+    begun = [*HELLO, {"role": "assistant", "content": "The sky"}]
+    assert not render_chat(tokenizer, HELLO, format=form).is_open
+    assert not render_chat(tokenizer, begun, format=form, add_generation_prompt=False).is_open
+    prompt = render_chat(tokenizer, begun, format=form, continue_final_message=True)
+    assert prompt.is_open
+    assert prompt.text.endswith("The sky")
+    answer = tokenizer.encode("is") if tokenizer.dummy_prefix else tokenizer.encode(" is")
+    stream = StreamDetokenizer(tokenizer, at_start=not prompt.is_open)
+    assert "".join(map(stream.push, answer)) == " is"
+
+
+def test_an_answer_begins_its_message_where_nothing_of_the_prefix_is_written() -> None:
+    for content in ("", "  "):
+        begun = [*HELLO, {"role": "assistant", "content": content, "prefix": True}]
+        assert not render_chat(bundled("v3"), begun).is_open
 
 
 def test_refusals() -> None:

@@ -127,12 +127,101 @@ def test_exactly_one_bos(start: str) -> None:
     assert prompt.token_ids == [TOY.bos_id, *TOY.encode("<s>")]
 
 
+@pytest.mark.parametrize("source", [CHATML, INST])
+def test_text_without_bos_in_the_checkpoint_has_none_but_the_templates(source: str) -> None:
+    prompt = prompt_of(source, [user("<s>hi")], toy(CONTROL, adds_bos=False))
+    assert prompt.text.count("<s>") == 1 + ("bos_token" in source)
+    assert [s.origin for s in prompt.segments].count("bos") == ("bos_token" in source)
+    assert prompt.token_ids[0] == TOY.control_tokens["<s>" if "bos_token" in source else "<|im_start|>"]
+
+
+def test_a_template_may_begin_every_turn_with_bos() -> None:
+    """As Llama 2's does."""
+    source = "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token }}{% endif %}{{ m.content }}{% endfor %}"
+    prompt = prompt_of(source, [user("a"), {"role": "assistant", "content": "b"}, user("<s>")])
+    assert prompt.token_ids == [TOY.bos_id, *TOY.encode("ab"), TOY.bos_id, *TOY.encode("<s>")]
+
+
+def test_the_messages_form_is_seen_whatever_the_control_tokens_are_called() -> None:
+    control = (
+        "<s>",
+        "</s>",
+        "<|user|>",
+        "<|assistant|>",
+        "<|content|>",
+        "<|tool_call_id|>",
+        "<|function|>",
+        "<|name|>",
+    )
+    source = (
+        "{% for m in messages %}{% if m.role == 'user' %}U{% endif %}<|{{ m.role }}|><|content|>{{ m.content }}"
+        "{% for c in m.tool_calls or [] %}{% if c.type == 'function' %}{{ c.id }}{{ c.function.name }}{% endif %}"
+        "{% endfor %}{{ m.tool_call_id }}{% endfor %}"
+    )
+    tokenizer = toy(control)
+    messages = [user("user"), call("c1"), {"role": "tool", "tool_call_id": "c1", "content": "<|user|>content"}]
+    prompt = prompt_of(source, messages, tokenizer)
+    assert prompt.text == "<s>U<|user|><|content|>user<|assistant|><|content|>c1f<|tool|><|content|><|user|>contentc1"
+    assert [tokenizer.piece(i) for i in prompt.token_ids if tokenizer.is_control(i)] == [
+        *("<s>", "<|user|>", "<|content|>", "<|assistant|>", "<|content|>", "<|content|>")
+    ]
+
+
 def test_prefix_is_continued() -> None:
     messages = [user("Hi"), {"role": "assistant", "content": "Hel ", "prefix": True}]
     assert prompt_of(CHATML, messages).text.endswith("<|im_start|>assistant\nHel ")
     with pytest.raises(PromptError, match="continued") as caught:
         prompt_of("{{ messages[0].content }}", messages)
     assert caught.value.index == 1
+
+
+PLAIN = """{% for m in messages %}<|im_start|>{{ m.role }}
+{{ m.content }}{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}{{ m.tool_call_id }}<|im_end|>
+{% endfor %}"""
+
+
+def call(call_id: str | None, name: str = "f") -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"id": call_id, "function": {"name": name, "arguments": "{}"}}]}
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_ids_of_calls_stay_as_they_are(strict: bool) -> None:
+    messages = [user("hi"), call("call_abcdef"), {"role": "tool", "tool_call_id": "call_abcdef", "content": "1"}]
+    prompt = prompt_of(PLAIN, messages, strict=strict)
+    assert prompt.repairs == ()
+    assert '{"id": "call_abcdef", "type": "function"' in prompt.text
+    assert prompt.text.count("call_abcdef") == 2
+    assert prompt.tool_call_ids.outward("call_abcdef") == "call_abcdef"
+
+
+def test_calls_without_ids_have_none() -> None:
+    messages = [user("hi"), call(None), call(None, "g")]
+    results = [{"role": "tool", "name": name, "content": name * 3} for name in ("g", "f")]
+    prompt = prompt_of(PLAIN, [*messages, *results])
+    assert '{"type": "function", "function": {"name": "f"' in prompt.text
+    assert "none" not in prompt.text
+    assert prompt.text.index("fff") < prompt.text.index('"name": "g"') < prompt.text.index("ggg")
+    answered = {"role": "tool", "tool_call_id": "call_1", "content": "1"}
+    assert "1call_1<|im_end|>" in prompt_of(PLAIN, [user("hi"), call(None), answered], strict=True).text
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "{% for c in m.tool_calls or [] %}{% if c.id is undefined or c.id|length != 9 %}{{ raise_exception('9') }}"
+        "{% endif %}{% endfor %}",
+        "{% if m.tool_call_id and (m.tool_call_id | length) == 9 %}ok{% endif %}",
+        "{% if m.tool_calls %}[TOOL_CALLS]{% endif %}",
+    ],
+)
+def test_ids_are_made_nine_characters_where_the_template_wants_that(check: str) -> None:
+    source = PLAIN.replace("{{ m.content }}", check + "{{ m.content }}")
+    messages = [user("hi"), call("call_abcdef"), {"role": "tool", "tool_call_id": "call_abcdef", "content": "1"}]
+    prompt = prompt_of(source, messages)
+    assert len(prompt.repairs) == 2
+    assert "call_abcdef" not in prompt.text
+    with pytest.raises(PromptError, match="not nine letters and digits"):
+        prompt_of(source, messages, strict=True)
 
 
 def test_dates_are_the_callers() -> None:

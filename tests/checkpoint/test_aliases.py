@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from ostro.checkpoint.aliases import aliases, find_alias
+from ostro.checkpoint.aliases import Alias, aliases, find_alias
+from ostro.config.published import PUBLISHED
 
 REPOS = {
     "mistral-7b": "mistralai/Mistral-7B-v0.3",
@@ -83,3 +84,15 @@ def test_licences() -> None:
     assert licences["mistral-large"] == licences["mistral-small-2409"] == "Mistral Research License"
     assert licences["llama-3.1-8b"] == "Llama 3.1 Community License"
     assert licences["llama-3.2-1b-instruct"] == "Llama 3.2 Community License"
+
+
+@pytest.mark.parametrize("alias", aliases(), ids=lambda alias: alias.name)
+def test_the_published_numbers_are_those_that_the_list_shows(alias: Alias) -> None:
+    config = next(model for model in PUBLISHED if model.name == alias.published).config()
+    total, active = (f"{config.num_parameters(active=which) / 1e9:.1f}B" for which in (False, True))
+    assert alias.parameters == (total if total == active else f"{total}, {active} active")
+    for context, size in (("32k", 32768), ("128k", 131072)):
+        if f"{context} context" in alias.note:
+            assert config.max_position_embeddings == size
+    assert config.max_window == (4096 if "sliding window of 4096" in alias.note else None)
+    assert ("llama" in alias.repo) is (config.family == "llama") is (alias.tokenizer is None)

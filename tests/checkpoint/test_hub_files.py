@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import fnmatch
+from pathlib import Path
+
 import pytest
 
-from ostro.checkpoint.hub_files import missing_parts, select_files
+import ostro.tokenizer
+from ostro.checkpoint.hub_files import CONFIG_FILES, TOKENIZER_FILES, missing_parts, select_files
 from ostro.errors import ModelNotFoundError
 
 
@@ -159,3 +164,26 @@ def test_missing_parts() -> None:
     assert missing_parts(shards("model", 3)) == []
     assert missing_parts(["config.json", *shards("model", 4)[1:3]]) == [shards("model", 4)[0], shards("model", 4)[3]]
     assert missing_parts(shards("d/x", 2, ".gguf")[:1]) == shards("d/x", 2, ".gguf")[1:]
+
+
+def names_that_the_tokenizer_loader_reads() -> set[str]:
+    """Every file name that the code of ostro.tokenizer joins to a path, as in `folder / "tekken.json"`."""
+    found: set[str] = set()
+    for path in Path(ostro.tokenizer.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and isinstance(node.right, ast.Constant):
+                found.add(str(node.right.value))
+    return {name for name in found if "." in name}  # the others are folders
+
+
+def test_every_file_that_the_tokenizer_loader_reads_is_fetched() -> None:
+    names = names_that_the_tokenizer_loader_reads()
+    assert {"added_tokens.json", "chat_template.json", "tekken.json", "tokenizer.model", "tokenizer.json"} < names
+    names |= {"tokenizer.model.v3", "tokenizer.model.v11m1", "mistral_instruct_tokenizer_240323.model.v3"}
+    for name in names:
+        assert any(fnmatch.fnmatchcase(name, pattern) for pattern in TOKENIZER_FILES), name
+    assert set(select_files([*sorted(names), "model.safetensors"])) == names | {"model.safetensors"}
+
+
+def test_configuration_and_tokenizer_are_two_lists() -> None:
+    assert not set(CONFIG_FILES) & set(TOKENIZER_FILES)

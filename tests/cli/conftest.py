@@ -41,14 +41,21 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def tensors() -> dict[str, np.ndarray[Any, Any]]:
+LLAMA_TOKENS = (
+    "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>",
+    "<|python_tag|>",
+)  # fmt: skip
+LLAMA_VOCAB = 256 + len(LLAMA_TOKENS)
+
+
+def tensors(vocab_size: int = 32768) -> dict[str, np.ndarray[Any, Any]]:
     """Random weights of `CONFIG`, always the same."""
     rng = np.random.default_rng(3)
 
     def random(*shape: int) -> np.ndarray[Any, Any]:
         return (0.3 * rng.standard_normal(shape)).astype(np.float32)
 
-    made = {"model.embed_tokens.weight": random(32768, 16), "model.norm.weight": np.ones(16, np.float32)}
+    made = {"model.embed_tokens.weight": random(vocab_size, 16), "model.norm.weight": np.ones(16, np.float32)}
     made["model.embed_tokens.weight"][2] = 0  # so that the end of an answer is no likely token
     for layer in (f"model.layers.{index}" for index in range(2)):
         made |= {
@@ -74,6 +81,27 @@ def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(data / "mistral_instruct_tokenizer_240323.model.v3", folder / "tokenizer.model")
     (folder / "config.json").write_text(json.dumps(CONFIG))
     save_file(tensors(), folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a vocabulary of bytes and Llama 3.1's control tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    folder = tmp_path_factory.mktemp("llama") / "tiny-llama"
+    folder.mkdir()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({letter: index for index, letter in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(list(LLAMA_TOKENS))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    names = {"bos_token": LLAMA_TOKENS[0], "eos_token": "<|eot_id|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(names))
+    own = {"model_type": "llama", "vocab_size": LLAMA_VOCAB, "bos_token_id": 256, "eos_token_id": 260}
+    (folder / "config.json").write_text(json.dumps({**CONFIG, **own, "architectures": ["LlamaForCausalLM"]}))
+    save_file(tensors(LLAMA_VOCAB), folder / "model.safetensors")
     return folder
 
 

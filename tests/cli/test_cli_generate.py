@@ -60,8 +60,17 @@ def test_several_completions(run: Run) -> None:
     found = run(*args, "--json").json
     texts = [completion["text"] for completion in found["outputs"]]
     assert len(set(texts)) == 2
-    assert run(*args).out == "".join(text + "\n" for text in texts)
-    assert "completion 2 of 2" in run(*args).err
+    assert run(*args).out == f"--- 1/2 ---\n{texts[0]}\n\n--- 2/2 ---\n{texts[1]}\n"
+    assert run(*args, "--echo").out == f"--- 1/2 ---\nTom{texts[0]}\n\n--- 2/2 ---\nTom{texts[1]}\n"
+
+
+def test_the_checkpoint_recommends_and_options_decide(run: Run, tmp_path: Path) -> None:
+    for file in HF.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "generation_config.json").write_text('{"temperature": 0.0, "max_new_tokens": 5}')
+    found = run("generate", "-m", tmp_path, "--max-tokens", "3", "--json").json["outputs"][0]
+    assert found["token_ids"] == [403, 407, 261]  # greedy, and as many as the option allows
+    assert len(run("generate", "-m", tmp_path, "--json").json["outputs"][0]["token_ids"]) == 5
 
 
 def test_logprobs_as_a_table(run: Run) -> None:
@@ -93,15 +102,17 @@ def test_backends_and_types(run: Run, backend: str) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["--top-p", "2"], 1, "top_p must be"),
-        (["--max-tokens", "0"], 1, "max_tokens must be"),
-        (["--max-tokens", "600"], 1, "maximum context length is 512 tokens"),
+        (["--top-p", "2"], 2, "--top-p must be"),
+        (["--max-tokens", "0"], 2, "--max-tokens must be"),
+        (["--max-tokens", "600"], 1, "and --max-tokens 600: "),
+        (["--temperature", "hot"], 2, "'--temperature': 'hot' is not a number"),
+        (["--stop-token-id", "x"], 2, "'--stop-token-id': 'x' is not a whole number"),
         (["--ids", "1,x"], 2, "1,733,16289"),
         (["--ids", "1", "text"], 2, "not both"),
         (["--ids", "512"], 1, "512"),
         (["--logit-bias", "x"], 2, "ID=X"),
-        (["--backend", "abacus"], 2, "abacus"),
-        (["--threads", "0"], 2, "threads"),
+        (["--backend", "abacus"], 2, "'abacus' is none of auto, cpu, reference, torch"),
+        (["--threads", "0"], 2, "'--threads': '0' is too small"),
         (["--max-model-len", "100000"], 1, "512"),
         (["--device", "cuda", "--backend", "cpu"], 1, "device"),
         (["--revision", "main"], 1, "revision"),
@@ -131,4 +142,5 @@ def test_a_base_model_has_no_chat(run: Run, command: str) -> None:
     result = run(*args, stdin="hello")
     assert (result.code, result.out) == (1, "")
     assert "base model" in result.err
-    assert f"ostro generate -m {HF}" in result.err
+    assert f"`ostro generate -m {HF} TEXT`" in result.err
+    assert len(result.err) < 500

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from ostro.cli.interrupt import StopOnInterrupt
+from ostro import SamplingParams
+from ostro.cli import chat_session
+from ostro.cli.chat_commands import run_line
+from ostro.cli.interrupt import LostPatience, StopOnInterrupt
 
 
 def press(times: int = 1) -> None:
@@ -44,8 +50,9 @@ def test_in_the_arithmetic_the_block_is_left() -> None:
 
 
 def test_the_third_time_is_meant() -> None:
-    with pytest.raises(KeyboardInterrupt), StopOnInterrupt():
+    with pytest.raises(LostPatience), StopOnInterrupt():
         press(times=3)
+    assert issubclass(LostPatience, KeyboardInterrupt)
 
 
 def test_other_errors_pass() -> None:
@@ -91,7 +98,6 @@ def test_a_question_stopped_before_the_first_word_can_be_asked_again(
     chat_model: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from ostro import LLM, SamplingParams
-    from ostro.cli.chat_commands import run_line
     from ostro.cli.chat_session import Session
 
     llm = LLM(chat_model, max_num_seqs=1)
@@ -112,3 +118,47 @@ def test_a_question_stopped_before_the_first_word_can_be_asked_again(
     assert "stopped before the first word" in capsys.readouterr().err
     assert run_line(session, "/retry")
     assert [message["content"] for message in session.messages][:3] == [*(m["content"] for m in kept), "And then?"]
+
+
+class Talker:
+    """Stands in for a model: always the same answer."""
+
+    def __init__(self, *words: str) -> None:
+        self.words = words
+
+    def render(self, *_args: Any, **_options: Any) -> list[int]:
+        return [1]
+
+    @contextmanager
+    def stream(self, *_args: Any) -> Iterator[Iterator[Any]]:
+        yield (SimpleNamespace(text=word, token_ids=[5], finish_reason=None) for word in self.words)
+
+
+def talk(*words: str) -> chat_session.Session:
+    """A conversation with a `Talker`."""
+    return chat_session.Session(Talker(*words), SamplingParams(), system=None, rendering={}, quiet=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [(), ("Well", ", hello.")])
+def test_ctrl_c_just_after_an_answer_ends_nothing(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was meant to stop the answer, and came when the notes after it were printed."""
+    session = talk(*words)
+    monkeypatch.setattr(chat_session, "print_note", lambda _text: press())
+    assert run_line(session, "Hello")
+    captured = capsys.readouterr()
+    assert "Ctrl-D or /exit leaves" in captured.err
+    assert captured.out == "".join(words) + "\n" * bool(words)
+    assert [message["content"] for message in session.messages] == (["Hello", "Well, hello."] if words else [])
+
+
+def test_ctrl_c_again_and_again_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_session, "write", lambda _text: press(times=3))
+    with pytest.raises(LostPatience):
+        run_line(talk("Well", ", hello."), "Hello")
+
+
+def test_ctrl_c_in_a_command_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostro.cli.chat_commands.print_error", lambda _text: press())
+    assert run_line(talk(), "/nothing")

@@ -12,7 +12,7 @@ from fake_hub import FakeHub, serve
 
 from ostro.checkpoint.aliases import aliases
 from ostro.cli.info import describe
-from ostro.cli.model_files import BUNDLED, ModelFiles, bundled_version
+from ostro.cli.model_files import BUNDLED, ModelFiles, bundled_version, look_at
 from ostro.config import from_hf
 
 Run = Callable[..., Any]
@@ -120,13 +120,48 @@ def test_info_fetches_the_config_alone(run: Run, hub: FakeHub) -> None:
     assert run("info", "o/empty").code == 1
 
 
-def test_info_without_a_network(run: Run, hub: FakeHub) -> None:
+@pytest.mark.parametrize(
+    ("trouble", "options", "words"),
+    [("down", (), "503"), ("gated", (), "access to this model is restricted"), ("none", ("--offline",), "ostro pull")],
+)
+def test_info_of_a_short_name_without_the_hub(
+    run: Run, hub: FakeHub, trouble: str, options: tuple[str, ...], words: str
+) -> None:
+    """The tour's first question needs neither a network nor a login; the answer says whose numbers it gives."""
+    if trouble == "down":
+        hub.status = 503
+    hub.gated = set(hub.repos) if trouble == "gated" else set()
+    found = run("info", "nemo", "--json", *options).json
+    assert (found["form"], found["path"], found["published_as"]) == ("published", None, "Mistral NeMo")
+    assert found["num_parameters"]["total"] == 12_247_782_400
+    assert found["tokenizer"]["version"] == "v3-tekken"
+    assert (found["config"]["bos_token_id"], found["config"]["eos_token_ids"]) == (None, [])  # the tokenizer's affair
+    text = run("info", "nemo", *options).out
+    for said in ("12.25 billion", "from ostro's own table of published models", words):
+        assert said in text
+    assert hub.fetched == []
+
+
+def test_the_published_numbers_are_those_of_the_hub(run: Run, hub: FakeHub) -> None:
+    """All but the ids that begin and end text, and what a config.json need not state."""
+    fetched = run("info", "nemo", "--json").json
+    assert (fetched["form"], fetched["note"]) == ("hub", None)
     hub.status = 503
-    result = run("info", "nemo")
-    assert result.code == 1
+    known = describe(look_at("mistral-nemo-base"))
+    assert known["form"] == "published"
+    ids = {"bos_token_id", "eos_token_ids"}
+    assert {k: v for k, v in json.loads(json.dumps(known["config"])).items() if k not in ids} == {
+        k: v for k, v in fetched["config"].items() if k not in ids
+    }
+
+
+def test_info_of_other_models_needs_the_hub(run: Run, hub: FakeHub) -> None:
+    hub.status = 503
+    result = run("info", "o/empty")
+    assert (result.code, result.out) == (1, "")
     assert "503" in result.err
-    result = run("info", "nemo", "--offline")
-    assert "ostro pull" in result.err
+    assert "503" in run("info", "nemo", "--revision", "v2").err  # nobody here knows the numbers of a revision
+    assert "ostro pull" in run("info", "o/empty", "--offline").err
 
 
 @pytest.mark.parametrize(
@@ -195,3 +230,18 @@ def test_every_mistral_alias_has_a_bundled_tokenizer() -> None:
         version = bundled_version(alias.name)
         assert (version in BUNDLED) is alias.repo.startswith("mistralai/"), alias.name
         assert all(bundled_version(synonym) == version for synonym in (*alias.synonyms, alias.repo))
+
+
+def test_the_tokenizer_of_a_repository_of_which_two_gguf_files_are_here(
+    run: Run, hub: FakeHub, chat_model: Path
+) -> None:
+    """Its own files are read, and not those of a GGUF file that happens to be in the cache."""
+    names = ("config.json", "tokenizer.model", "model.safetensors")
+    files = {name: (chat_model / name).read_bytes() for name in names}
+    hub.repos["o/both"] = files | {"x-Q4_0.gguf": b"GGUF", "x-Q8_0.gguf": b"GGUF"}
+    for part in ("Q4_0", "Q8_0"):
+        assert run("pull", f"o/both:{part}").code == 0
+    result = run("tokenize", "-m", "o/both", "Hello", "--json")
+    assert result.code == 0, result.err
+    assert result.json["kind"] == "spm"
+    assert "model.safetensors" not in hub.fetched

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,3 +52,28 @@ def test_too_long(run: Run, chat_model: Path) -> None:
     result = run("run", "-m", chat_model, "word " * 40, "--max-model-len", "32")
     assert (result.code, result.out) == (1, "")
     assert "maximum context length is 32 tokens" in result.err
+
+
+def test_the_date_of_a_llama_prompt_is_todays(run: Run, llama_model: Path, chat_model: Path) -> None:
+    def prompt(model: Path, *args: str) -> str:
+        return str(run("run", "-m", model, "Hello", *OPTIONS, "--json", *args).json["prompt"])
+
+    assert "Today Date: 31 Mar 2026\n" in prompt(llama_model, "--today", "2026-03-31")
+    before, shown, after = datetime.date.today(), prompt(llama_model), datetime.date.today()
+    assert any(f"Today Date: {day:%d %b %Y}\n" in shown for day in (before, after))
+    assert prompt(chat_model, "--today", "2026-03-31") == "<s>[INST] Hello[/INST]"  # Mistral's states none
+
+
+def test_tools_stand_in_the_prompt(run: Run, chat_model: Path, tmp_path: Path) -> None:
+    tool = {"type": "function", "function": {"name": "look", "description": "d", "parameters": {"type": "object"}}}
+    (tmp_path / "list.json").write_text(json.dumps([tool]))
+    (tmp_path / "object.json").write_text(json.dumps({"tools": [tool]}))
+    (tmp_path / "wrong.json").write_text('{"messages": []}')
+    expected = LLM(chat_model).render([{"role": "user", "content": "Hello"}], tools=[tool]).text
+    for name in ("list", "object"):
+        result = run("run", "-m", chat_model, "Hello", *OPTIONS, "--json", "--tools", tmp_path / f"{name}.json")
+        assert result.json["prompt"] == expected
+    result = run("run", "-m", chat_model, "Hello", "--tools", tmp_path / "wrong.json")
+    assert (result.code, result.out) == (1, "")
+    assert "wrong.json must hold a list of tool definitions" in result.err
+    assert "must come from a file" in run("run", "-m", chat_model, "Hello", "--tools", "-").err

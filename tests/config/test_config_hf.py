@@ -145,7 +145,7 @@ def test_windows_by_layer() -> None:
 
 
 def test_ids_that_end_text() -> None:
-    llama31 = llama(eos_token_id=[128001, 128008, 128009], bos_token_id=128000)
+    llama31 = llama(eos_token_id=[128001, 128008, 128009], bos_token_id=128000, vocab_size=128256)
     assert read(llama31).eos_token_ids == (128001, 128008, 128009)
     assert read(mistral_v01(), generation={"eos_token_id": [5, 2]}).eos_token_ids == (5, 2)
     assert read(mistral_v01(eos_token_id=None), generation={"eos_token_id": 7}).eos_token_ids == (7,)
@@ -197,6 +197,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "partial": (mistral_v01(rope_parameters={"rope_type": "default", "partial_rotary_factor": 0.5}), "whole heads"),
     "flat blend": (llama(rope_scaling=LLAMA3 | {"high_freq_factor": 1.0}), "must be greater than low_freq_factor"),
     "factor 0": (llama(rope_scaling=LLAMA3 | {"factor": 0}), "must be greater than 0"),
+    "architectures is a string": (
+        llama(architectures="LlavaForConditionalGeneration"),
+        "architectures must be a list of class names, .*not 'LlavaForConditionalGeneration'",
+    ),
+    "architectures is an object": (llama(architectures={"0": "LlamaForCausalLM"}), "architectures must be a list"),
+    "an architecture is a list": (llama(architectures=[["LlamaForCausalLM"]]), "architecture .* cannot be run"),
     "gelu": (mistral_v01(hidden_act="gelu"), "hidden_act is 'gelu', and only 'silu'"),
     "attention_bias": (llama(attention_bias=True), "attention_bias is true, and only false"),
     "mlp_bias": (llama(mlp_bias=True), "mlp_bias is true"),
@@ -215,7 +221,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "NaN": (mistral_v01(rms_norm_eps=float("nan")), "rms_norm_eps must be a finite number"),
     "infinity": (mistral_v01(rope_theta=float("inf")), "rope_theta must be a finite number"),
     "too large for a float": (mistral_v01(rope_theta=10**400), "rope_theta must be a finite number"),
-    "2**60 layers": (mistral_v01(num_hidden_layers=2**60), "num_hidden_layers must be between 1 and 10000"),
+    "2**60 layers": (mistral_v01(num_hidden_layers=2**60), r"num_hidden_layers must be below 2\*\*53"),
+    "2**50 layers": (mistral_v01(num_hidden_layers=2**50), "num_hidden_layers must be between 1 and 10000"),
+    "an id beyond the vocabulary": (
+        mistral_v01(eos_token_id=32000),
+        "eos_token_id is 32000, but ids go from 0 to 31999",
+    ),
     "no layer": (mistral_v01(num_hidden_layers=0), "num_hidden_layers must be between 1 and 10000"),
     "no head": (mistral_v01(num_attention_heads=0), "head_dim is not stated"),
     "no key head": (mistral_v01(num_key_value_heads=0), "num_key_value_heads must be greater than 0"),

@@ -25,7 +25,12 @@ class _Bytes:
 
 
 def toy(
-    control: Sequence[str] = LLAMA, *, bos: str | None = None, eos: str | None = None, template: str | None = None
+    control: Sequence[str] = LLAMA,
+    *,
+    bos: str | None = None,
+    eos: str | None = None,
+    template: str | None = None,
+    adds_bos: bool = True,
 ) -> VocabularyTokenizer:
     """Ids 0 to 255 are bytes, the control tokens follow; BOS and EOS are the first two unless they are named."""
     names = [bos or control[0], eos or control[1]]
@@ -38,5 +43,6 @@ def toy(
         bos_id=256 + list(control).index(names[0]),
         eos_id=256 + list(control).index(names[1]),
         chat_template=template,
+        adds_bos=adds_bos,
     )
     return VocabularyTokenizer(vocabulary, _Bytes())

@@ -155,6 +155,32 @@ def test_one_unknown_token_is_enough_and_not_needed() -> None:
         assert tokenizer.encode("ab") == [263]
 
 
+def test_whether_text_begins_with_bos_is_as_the_file_says() -> None:
+    for small in (small_spm, small_bpe):
+        ends = {"tokenizer.ggml.bos_token_id": 258, "tokenizer.ggml.add_eos_token": True}
+        assert load_gguf(small(**ends), "small.gguf").adds_bos
+        for said in (False, True, np.bool_(False)):
+            assert load_gguf(small(**ends, **{"tokenizer.ggml.add_bos_token": said}), "s.gguf").adds_bos is bool(said)
+        assert not load_gguf(small(**{"tokenizer.ggml.add_bos_token": True}), "small.gguf").adds_bos
+        with pytest.raises(TokenizerError, match="add_bos_token is 1, not of type bool"):
+            load_gguf(small(**ends, **{"tokenizer.ggml.add_bos_token": 1}), "small.gguf")
+
+
+def test_holes_that_a_converter_filled_stand_for_nothing() -> None:
+    for metadata, fill in ((small_spm(), "[PAD266]"), (small_bpe(), "[PAD262]")):
+        metadata["tokenizer.ggml.tokens"] = [*metadata["tokenizer.ggml.tokens"], fill]  # type: ignore[misc]
+        metadata["tokenizer.ggml.token_type"] = [*metadata["tokenizer.ggml.token_type"], 5]  # type: ignore[misc]
+        if "tokenizer.ggml.scores" in metadata:
+            metadata["tokenizer.ggml.scores"] = [*metadata["tokenizer.ggml.scores"], -1000.0]  # type: ignore[misc]
+        tokenizer = load_gguf(metadata, "padded.gguf")
+        hole = tokenizer.vocab_size - 1
+        assert (tokenizer.token_bytes(hole), tokenizer.piece(hole), tokenizer.is_control(hole)) == (b"", fill, False)
+        assert tokenizer.decode([hole, *tokenizer.encode("ab"), hole]) == "ab"
+        assert hole not in tokenizer.encode(fill)
+        with pytest.raises(TokenizerError, match="is outside the vocabulary"):
+            tokenizer.token_bytes(hole + 1)
+
+
 def small_bpe(**more: object) -> dict[str, object]:
     tokens = [*BYTE_TO_LETTER.values(), "ab", "abc", "</s>", "<|eot_id|>", "USER X", "[PAD]"]
     return {

@@ -161,6 +161,28 @@ def test_added_tokens_that_are_text_keep_their_ids(tmp_path: Path) -> None:
     assert (tokenizer.piece(280), tokenizer.token_bytes(280)) == ("", b"")
 
 
+def test_ids_that_the_file_leaves_out_stand_for_nothing(tmp_path: Path) -> None:
+    """Of a byte-level file (264 to 299) and of a SentencePiece-like one."""
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), "▁", "a"]
+    description = json.loads(
+        tokenizer_json(pieces, [], ["<unk>"], pre_tokenizer=None, normalizer=PREPEND, byte_fallback=True)
+    )
+    description["model"]["vocab"]["a"] = 300
+    path = tmp_path / "spm.json"
+    path.write_text(json.dumps(description))
+    for tokenizer in (load_hf(small(tmp_path / "tokenizer.json")), load_hf(path)):
+        assert tokenizer.vocab_size == 301
+        for hole in (264, 280, 299):
+            assert (tokenizer.token_bytes(hole), tokenizer.piece(hole)) == (b"", "")
+            assert not tokenizer.is_control(hole)
+            assert tokenizer.decode([hole, *tokenizer.encode("a b"), hole], keep_control=True) == "a b"
+        assert not tokenizer.is_control(301)
+        for beyond in (301, 10**6, -1):
+            with pytest.raises(TokenizerError, match=rf"{beyond} is outside the vocabulary .* 0 to 300"):
+                tokenizer.token_bytes(beyond)
+        assert "" not in tokenizer.control_tokens
+
+
 def test_bos_and_eos_are_those_named(tmp_path: Path) -> None:
     path = small(tmp_path / "tokenizer.json")
     assert (load_hf(path).bos_id, load_hf(path).eos_id) == (263, 259)

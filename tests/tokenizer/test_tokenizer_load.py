@@ -122,6 +122,33 @@ def test_names_and_template_come_from_the_files_beside(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+def test_whether_text_begins_with_bos_is_as_the_files_say(tmp_path: Path) -> None:
+    import base64
+
+    ranks = "".join(f"{base64.b64encode(bytes([i])).decode()} {i}\n" for i in range(256))
+    put(tmp_path / "spm", "v1", "tokenizer.model")
+    put(tmp_path / "tekken", "v3-tekken", "tekken.json")
+    write(tmp_path / "meta", "tokenizer.model", ranks)
+    write(tmp_path / "hf", "tokenizer.json", bpe_json("<s>", "</s>"))
+    for folder in tmp_path.iterdir():
+        assert load_tokenizer(folder).adds_bos
+        for said, adds in ((False, False), (True, True), (None, True)):
+            write(folder, "tokenizer_config.json", {"add_bos_token": said, "add_eos_token": True})
+            tokenizer = load_tokenizer(folder)
+            assert tokenizer.adds_bos is adds
+            assert tokenizer.bos_id is not None
+            assert not {tokenizer.bos_id, tokenizer.eos_id} & {*tokenizer.encode("hi")}
+        write(folder, "tokenizer_config.json", {"add_bos_token": "no"})
+        with pytest.raises(TokenizerError, match=r"tokenizer_config.json: add_bos_token is 'no', not true or false"):
+            load_tokenizer(folder)
+
+
+def test_without_bos_in_the_vocabulary_none_is_added(tmp_path: Path) -> None:
+    write(tmp_path, "tokenizer.json", bpe_json("</s>"))
+    write(tmp_path, "tokenizer_config.json", {"add_bos_token": True})
+    assert (load_tokenizer(tmp_path).bos_id, load_tokenizer(tmp_path).adds_bos) == (None, False)
+
+
 def test_an_empty_folder_names_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(TokenizerError, match=r"looked for tekken.json, tokenizer.model.v7 .*tokenizer.json. Download"):
         load_tokenizer(tmp_path)

@@ -13,7 +13,7 @@ from tiny import COMMON, VARIANTS
 
 import ostro.transformers as ours
 from ostro.config import Llama3Rope
-from ostro.errors import ConfigError
+from ostro.errors import ConfigError, RequestError
 from ostro.transformers import AutoConfig, LlamaConfig, MistralConfig, MistralForCausalLM, MixtralConfig
 
 NAMES = [f"{family}Config" for family in ("Mistral", "Mixtral", "Llama")]
@@ -99,6 +99,13 @@ def test_a_random_model_from_a_config() -> None:
     assert model.model.embed_tokens.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert torch.equal(model.model.norm.weight, torch.ones(32))
     assert model.num_parameters() == model.numbers.num_parameters()
+    assert model.can_generate()
+    assert model.get_output_embeddings() is model.lm_head
+    assert model.model.get_output_embeddings() is None
+    assert AutoConfig.for_model("mistral", **COMMON) == MistralConfig(**COMMON)
     half = ours.AutoModelForCausalLM.from_config(MistralConfig(**COMMON), dtype=torch.float16)
     assert half.dtype == torch.float16
     assert model(torch.ones(1, 4, dtype=torch.long)).logits.shape == (1, 4, 101)
+    assert ours.AutoModelForCausalLM.from_config(MistralConfig(**COMMON), torch_dtype="float16").dtype == torch.float16
+    with pytest.raises(RequestError, match="torch_dtype='float16' are one argument"):
+        MistralForCausalLM.from_config(MistralConfig(**COMMON), dtype=torch.bfloat16, torch_dtype="float16")

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 import torch
+import transformers as transformers_of_hf
 
 from ostro import transformers
 from ostro.errors import RequestError
 from ostro.transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from ostro.transformers.pipelines import DEFAULTS
 
 Folder = Callable[..., Path]
 MESSAGES = [
@@ -135,6 +137,28 @@ def test_what_a_pipeline_returns(pipe: Any) -> None:
     drawn = pipe(prompt, do_sample=True, max_new_tokens=4, num_return_sequences=3)
     assert len(drawn) == 3
     assert isinstance(transformers.pipeline("text-generation", model=pipe.model, tokenizer=pipe.tokenizer), type(pipe))
+
+
+def test_what_a_pipeline_does_where_nothing_is_said(pipe: Any) -> None:
+    stated = transformers_of_hf.TextGenerationPipeline._default_generation_config.to_diff_dict()
+    assert {key: stated[key] for key in DEFAULTS} == DEFAULTS
+    prompt = "Once upon a time"
+    inputs = pipe.tokenizer(prompt, return_tensors="pt")
+    width = inputs.input_ids.shape[1]
+
+    def new(**arguments: Any) -> list[int]:
+        transformers.set_seed(3)
+        ids: list[int] = pipe(prompt, return_tensors=True, **arguments)[0]["generated_token_ids"]
+        return ids
+
+    transformers.set_seed(3)
+    wanted = pipe.model.generate(**inputs, do_sample=True, temperature=0.7, max_new_tokens=256 - width)
+    assert new() == wanted[0, width:].tolist()
+    given = transformers.GenerationConfig(max_length=width + 5)
+    assert new(generation_config=given) == new()[:5]
+    assert new(generation_config=given, do_sample=False) == new(do_sample=False)[:5] != new()[:5]
+    pipe.model.generation_config.temperature, pipe.model.generation_config.top_k = 1.7, 1
+    assert new() == new(do_sample=False)
 
 
 def test_a_chat_in_a_pipeline(pipe: Any) -> None:

@@ -11,13 +11,10 @@ import pytest
 import torch
 import transformers
 
-from ostro.errors import ContextLengthError, OstroError, RequestError
+from ostro.errors import ContextLengthError, RequestError
 from ostro.transformers import (
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
-    TextIteratorStreamer,
-    TextStreamer,
     set_seed,
 )
 
@@ -172,6 +169,8 @@ def test_processors_and_criteria(pair: Pair) -> None:
         ({"num_return_sequences": 2}, "same sequence"),
         ({"max_length": 3}, "max_new_tokens"),
         ({"stop_strings": "x"}, "tokenizer"),
+        ({"stop_strings": ["x", ""]}, "none of them empty"),
+        ({"min_new_tokens": -1}, "min_new_tokens"),
         ({"attention_mask": torch.tensor([[1, 1, 0]])}, "left"),
         ({"attention_mask": torch.ones(1, 2)}, "shape"),
         ({"input_ids": torch.ones(1, 2).long()}, "one argument"),
@@ -203,19 +202,50 @@ def test_the_context_limit_is_an_error_with_its_numbers(pair: Pair) -> None:
     assert ours.generate(torch.ones(1, 250).long(), do_sample=False).shape[1] <= 256
 
 
-def test_streamers_and_stop_strings(chat_folder: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    model = AutoModelForCausalLM.from_pretrained(chat_folder())
-    tokenizer = AutoTokenizer.from_pretrained(chat_folder())
-    inputs = tokenizer("Once upon", return_tensors="pt")
-    given = {"do_sample": False, "max_new_tokens": 12}
-    out = model.generate(**inputs, **given, streamer=TextStreamer(tokenizer))
-    assert capsys.readouterr().out == tokenizer.decode(out[0]) + "\n"
-    pieces = TextIteratorStreamer(tokenizer, skip_prompt=True, timeout=1)
-    model.generate(**inputs, **given, streamer=pieces)
-    new = out[0, inputs.input_ids.shape[1] :]
-    assert "".join(pieces) == tokenizer.decode(new)
-    word = tokenizer.convert_ids_to_tokens(int(new[5]))
-    stopped = model.generate(**inputs, **given, stop_strings=[word.strip("▁")], tokenizer=tokenizer)
-    assert inputs.input_ids.shape[1] < stopped.shape[1] <= inputs.input_ids.shape[1] + 6
-    with pytest.raises(OstroError, match="one row"):
-        model.generate(inputs.input_ids.repeat(2, 1), **given, streamer=TextStreamer(tokenizer))
+@pytest.mark.parametrize(
+    ("own", "given", "arguments"),
+    [
+        ({}, {"max_new_tokens": 12}, {}),
+        ({"max_length": 9}, {"min_new_tokens": 2}, {}),
+        ({"repetition_penalty": 1.7, "max_new_tokens": 9}, {"eos_token_id": [4, 5]}, {}),
+        ({"max_new_tokens": 9}, {"max_new_tokens": 4}, {"max_new_tokens": 6}),
+        ({"max_new_tokens": 9}, {"eos_token_id": 7}, {"eos_token_id": None}),
+        ({"max_new_tokens": 9, "repetition_penalty": 1.7}, None, {"repetition_penalty": None}),
+        ({"max_new_tokens": 9, "do_sample": True, "temperature": 0.3}, None, {"temperature": None, "top_p": None}),
+        ({"max_new_tokens": 9, "do_sample": True, "temperature": 2.0}, None, {"top_k": None}),
+        ({"max_new_tokens": 9, "do_sample": True}, {"temperature": 2.0}, {}),
+        ({"max_new_tokens": 9, "do_sample": True}, {"do_sample": False}, {}),
+        ({"max_new_tokens": 9}, None, {"eos_token_id": -1, "min_new_tokens": 5}),
+    ],
+)
+def test_what_is_not_stated_is_the_models_own_as_in_transformers(
+    pair: Pair, own: dict[str, Any], given: dict[str, Any] | None, arguments: dict[str, Any]
+) -> None:
+    models = pair("mistral-7b-v0.3")
+    ids = torch.tensor([[1, 5, 6]])
+    end = int(models[1].generate(ids, max_new_tokens=8, min_new_tokens=8, do_sample=False)[0, 7])
+    ends = []
+    for model, config in zip(models, (GenerationConfig, transformers.GenerationConfig), strict=True):
+        for name, value in {"eos_token_id": end, **own}.items():
+            setattr(model.generation_config, name, value)
+        settings = {} if given is None else {"generation_config": config(**given)}
+        set_seed(5)
+        out = model.generate(ids, attention_mask=torch.ones_like(ids), **settings, **arguments)
+        ends.append(out.tolist())
+    assert ends[0] == ends[1]
+
+
+def test_a_config_that_is_given_does_not_change(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    given, before = GenerationConfig(max_new_tokens=3), ours.generation_config.to_dict()
+    ours.generate(torch.tensor([[1, 5]]), generation_config=given, do_sample=True, top_k=None)
+    assert given.to_dict() == {"max_new_tokens": 3}
+    assert ours.generation_config.to_dict() == before
+
+
+def test_padding_on_the_right_is_refused_though_no_mask_says_so(pair: Pair) -> None:
+    ours, _ = pair("nemo")
+    ids = torch.tensor([[1, 5, 9], [1, 5, 0]])
+    with pytest.raises(RequestError, match="Pad on the left"):
+        ours.generate(ids, pad_token_id=0, max_new_tokens=2)
+    assert ours.generate(ids, pad_token_id=0, max_new_tokens=2, attention_mask=torch.ones_like(ids)).shape == (2, 5)

@@ -188,6 +188,9 @@ def test_options_and_errors(chat_folder: Callable[..., Path], tokenizer: PreTrai
     with pytest.raises(RequestError, match="clean_up"):
         tokenizer.decode([3], clean_up_tokenization_spaces=True)
     assert tokenizer.get_vocab()["[INST]"] == 3
+    assert tokenizer.unk_token_id == 0
+    assert tokenizer.all_special_tokens[:4] == ["<unk>", "<s>", "</s>", "[INST]"]
+    assert tokenizer.all_special_ids == sorted(tokenizer.tokenizer.control_tokens.values())
 
 
 def test_files_beside_the_vocabulary(chat_folder: Callable[..., Path], tmp_path: Path) -> None:

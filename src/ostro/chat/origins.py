@@ -31,6 +31,7 @@ class Marks:
         self._close = chr(first)
         self._origins = {chr(first + 1 + n): origin for n, origin in enumerate(origins)}
         self._openings = [*self._origins]
+        self.private = frozenset((self._close, *self._openings))
         self._inside = inside
         self._pattern = re.compile(f"([{chr(first)}-{chr(first + len(origins))}])")
 

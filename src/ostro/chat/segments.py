@@ -80,11 +80,13 @@ class PromptBuilder:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._segments: list[Segment] = []
+        self._began = False
 
     def bos(self) -> None:
         """Begin the sequence, if the vocabulary has a token for it."""
         if (bos_id := self._tokenizer.bos_id) is not None:
             self._place(bos_id, "bos", is_completion=False)
+            self._began = True
 
     def eos(self, origin: str, *, is_completion: bool = False) -> None:
         """End an answer with the vocabulary's EOS."""
@@ -118,8 +120,8 @@ class PromptBuilder:
     def build(
         self, format_name: str, stop_tokens: Sequence[str], conversation: Conversation, *, is_open: bool
     ) -> Prompt:
-        """The prompt. Proves that no text became a control token and that BOS stands at the start and nowhere else."""
-        check_segments(self._tokenizer, self._segments)
+        """The prompt. Proves that no text became a control token and that the BOS of `bos` is the only one."""
+        check_segments(self._tokenizer, self._segments, one_bos=self._began)
         names = self._tokenizer.control_tokens
         stop_ids = {names[name] for name in stop_tokens if name in names}
         if self._tokenizer.eos_id is not None:
@@ -144,14 +146,16 @@ class PromptBuilder:
             self._segments.append(Segment(kind, ids, shown, origin, is_completion))
 
 
-def check_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> None:
-    """Assert what every prompt promises; a failure is our own bug, never the caller's."""
+def check_segments(tokenizer: Tokenizer, segments: Sequence[Segment], *, one_bos: bool) -> None:
+    """Assert what every prompt promises; a failure is our own bug, never the caller's.
+
+    `one_bos`: the format has one BOS, at the start. A checkpoint's template may write one for each turn (Llama 2's).
+    """
     unknown = tokenizer.control_tokens.get("<unk>")
     for segment in segments:
         if segment.kind != "control":
             leaked = [i for i in segment.ids if tokenizer.is_control(i) and i != unknown]
             assert not leaked, f"text of {segment.origin} became control tokens {leaked}"
-    if tokenizer.bos_id is not None:
-        ids = [i for segment in segments for i in segment.ids]
-        assert ids[:1] == [tokenizer.bos_id], "a prompt begins with BOS"
-        assert ids.count(tokenizer.bos_id) == 1, "a prompt has exactly one BOS"
+    if one_bos:
+        places = [n for n, i in enumerate(i for s in segments for i in s.ids) if i == tokenizer.bos_id]
+        assert places == [0], f"a prompt has exactly one BOS, at its start, and not at {places}"

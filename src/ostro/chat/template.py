@@ -12,14 +12,14 @@ from __future__ import annotations
 import datetime
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from typing import Any
+from functools import lru_cache
+from typing import Any, get_args
 
 from ostro.chat.jsontext import arguments_of, tool_object
-from ostro.chat.messages import AssistantMessage, Message, Tool, ToolMessage
+from ostro.chat.messages import AssistantMessage, Message, Role, Tool, ToolMessage
 from ostro.chat.normalize import Conversation
 from ostro.chat.origins import UNKNOWN, Marks, split_by_owner
 from ostro.chat.rules import FormatRules
@@ -32,6 +32,15 @@ _WANTS_NINE = re.compile(r"\[TOOL_CALLS\]|\blength[\s)]*[!=<>]=?\s*9\b")
 _ESCAPED_PRIVATE = re.compile(r"\\udb[89a-f][0-9a-f]\\ud[c-f][0-9a-f]{2}")
 _MASKS, _MARKS = 0xF0000, 0x100000
 """Private planes of Unicode."""
+
+# What templates look up and compare: words of the messages' form, which stay whatever the control tokens are called.
+_KEYS = frozenset(
+    {
+        *("role", "content", "tool_calls", "tool_call_id", "id", "type", "function", "name", "arguments"),
+        *("description", "parameters", "properties", "required", "items", "enum"),
+    }
+)
+_VALUES = {"role": frozenset(get_args(Role)), "type": frozenset({"function"})}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +126,16 @@ class _Mask:
         self._masked = {ord(c): chr(first + 1 + n) for n, c in enumerate(characters)}
         self._plain = {ord(m): chr(c) for c, m in self._masked.items()}
         self.end = chr(first)
+        self.private = frozenset(map(chr, range(first, first + 1 + len(characters))))
         self._heads, self._tails = _ends(tuple(self._names))
         self._longest = max(map(len, self._names), default=0)
 
-    def tree(self, value: Any) -> Any:
-        """The value with all its strings masked, those of keys too."""
+    def tree(self, value: Any, key: object = None) -> Any:
+        """The value with all its strings masked, those of keys too, but for the words of the messages' form."""
         if isinstance(value, str):
-            return self.text(value)
+            return value if value in _VALUES.get(str(key), ()) else self.text(value)
         if isinstance(value, Mapping):
-            return {self.tree(key): self.tree(item) for key, item in value.items()}
+            return {name if name in _KEYS else self.tree(name): self.tree(item, name) for name, item in value.items()}
         return [self.tree(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     def text(self, text: str) -> str:
@@ -176,7 +186,8 @@ def _free_block(strings: Iterable[str], size: int, plane: int) -> int:
         if used.isdisjoint(range(first, first + size)):
             return first
     raise PromptError(
-        f"The messages use all characters of a private plane of Unicode; leave U+{plane:X} to U+{plane + 0xFFFD:X} free."
+        "The messages use all characters of a private plane of Unicode; leave "
+        f"U+{plane:X} to U+{plane + 0xFFFD:X} free."
     )
 
 
@@ -197,9 +208,7 @@ def _message(message: Message) -> dict[str, Any]:
     described: dict[str, Any] = {"role": message.role, "content": message.content}
     if isinstance(message, AssistantMessage) and message.tool_calls:
         described["tool_calls"] = [
-            _given(
-                id=call.id, type="function", function={"name": call.name, "arguments": arguments_of(call.arguments)}
-            )
+            _given(id=call.id, type="function", function={"name": call.name, "arguments": arguments_of(call.arguments)})
             for call in message.tool_calls
         ]
     if isinstance(message, ToolMessage):
@@ -224,31 +233,30 @@ class _Rendering:
     ) -> None:
         from ostro.chat.sandbox import BoundedEnvironment
 
-        self._environment = BoundedEnvironment()
-        self._environment.add_filter("tojson", partial(_tojson, str))
-        self._environment.globals["raise_exception"] = _raise
-        if today is not None:
-            self._environment.globals["strftime_now"] = lambda form: _strftime(today, form)
-        with _failures_told():
-            self._template = self._environment.from_string(source)
-        self._end = mask.end
+        self._mask = mask
+        self._marks: Marks | None = None
         self._context = context
         self.conversation = conversation
+        environment = BoundedEnvironment()
+        environment.add_filter("tojson", self._tojson)
+        environment.globals["raise_exception"] = _raise
+        if today is not None:
+            environment.globals["strftime_now"] = lambda form: _strftime(today, form)
+        with _failures_told():
+            self._template = environment.from_string(source)
 
     def run(
-        self,
-        messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]],
-        json: Callable[[str], str] = str,
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], marks: Marks | None = None
     ) -> str:
-        """What the template writes, up to the end of a message that is to be continued. `json` changes its JSON."""
+        """What the template writes, up to the end of a message that is to be continued."""
         from jinja2.exceptions import SecurityError
 
         from ostro.chat.sandbox import MAX_SIZE
 
+        end = self._mask.end
         if is_open := self.conversation.is_open:
-            messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + self._end}]
-        self._environment.add_filter("tojson", partial(_tojson, json))
+            messages = [*messages[:-1], {**messages[-1], "content": messages[-1]["content"] + end}]
+        self._marks = marks
         pieces: list[str] = []
         size = 0
         with _failures_told():
@@ -257,14 +265,29 @@ class _Rendering:
                 size += len(piece)
                 if size > MAX_SIZE:
                     raise SecurityError(f"it writes more than {MAX_SIZE:,} characters")
-        rendered, found, _ = "".join(pieces).rpartition(self._end) if is_open else ("".join(pieces), "", "")
-        if is_open and not found:
+        rendered = "".join(pieces)
+        if is_open and end not in rendered:
             raise PromptError(
                 "The checkpoint's chat template does not write the message that is to be continued. "
                 "Ask without prefix.",
                 index=self.conversation.turns[-1].index,
             )
-        return rendered
+        return rendered[: rendered.rindex(end)] if is_open else rendered
+
+    def _tojson(
+        self,
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
+        """The filter that transformers gives to templates. Masks and marks stay characters where others are escaped."""
+        text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+        if ensure_ascii:
+            ours = self._mask.private | (self._marks.private if self._marks else frozenset())
+            text = _ESCAPED_PRIVATE.sub(lambda pair: c if (c := json.loads(f'"{pair[0]}"')) in ours else pair[0], text)
+        return self._marks.gathered(text) if self._marks else text
 
 
 def _owners(
@@ -281,7 +304,7 @@ def _owners(
         for inside in (False, True):
             marks = Marks(origins, first, inside=inside)
             marked = [marks.tree(message, number) for number, message in enumerate(messages)]
-            text = rendering.run(marked, marks.tree(list(tools), len(messages)), marks.gathered)
+            text = rendering.run(marked, marks.tree(list(tools), len(messages)), marks)
             if owners := marks.owners(text, rendered):
                 return owners
     except PromptError:  # the template refuses the marks, or has used up its steps
@@ -324,21 +347,6 @@ class _Refusal(Exception):  # noqa: N818 - not an error of ours: the template's 
 
 def _raise(message: object) -> None:
     raise _Refusal(str(message))
-
-
-def _tojson(
-    json_of: Callable[[str], str],
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """The filter that transformers gives to templates. Masks and marks stay characters where others are escaped."""
-    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-    if ensure_ascii:
-        text = _ESCAPED_PRIVATE.sub(lambda pair: str(json.loads(f'"{pair[0]}"')), text)
-    return json_of(text)
 
 
 def _strftime(today: datetime.date, form: object) -> str:

@@ -13,10 +13,14 @@ from pathlib import PurePosixPath
 
 from ostro.errors import ModelNotFoundError
 
-_SMALL_FILES = (
-    "config.json", "generation_config.json", "params.json", "tokenizer.json", "tokenizer_config.json",
-    "tokenizer.model*", "tekken.json", "special_tokens_map.json", "chat_template.jinja",
+CONFIG_FILES = ("config.json", "generation_config.json", "params.json")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model*", "*.model.v[0-9]*", "tekken.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
+"""Names, as patterns, of every file that the tokenizer loader reads."""
+
+_SMALL_FILES = CONFIG_FILES + TOKENIZER_FILES
 _INDEX = ".safetensors.index.json"
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf|\.safetensors)", re.DOTALL)
 _NO_MODELS = re.compile(

@@ -110,14 +110,11 @@ def read_config(folder: Path) -> ModelConfig:
     Raises ModelNotFoundError where there is no configuration, and the errors of `open_checkpoint` for one that cannot
     be run.
     """
-    return _folder_config(folder, config_form(folder), None)
+    return _folder_config(folder, folder_form(folder), None)
 
 
-def config_form(folder: Path) -> Naming:
-    """Whether a folder is read by its `config.json` ("hf") or its `params.json` ("native").
-
-    That is the form of its weights; without weights it is "hf" where there is a `config.json`.
-    """
+def folder_form(folder: Path) -> Naming:
+    """The form of a folder's model: that of its weights, or without weights that of its configuration."""
     naming = weights_naming(folder)
     if naming is None:
         return "native" if (folder / "params.json").is_file() and not (folder / "config.json").is_file() else "hf"
@@ -216,9 +213,7 @@ def _vocab_rows(folder: Path, weights: Weights | None) -> int | None:
 
 def _no_config(folder: Path, naming: Naming) -> CheckpointError:
     if weights_naming(folder) is None:
-        return ModelNotFoundError(
-            f"{folder} has neither config.json nor params.json, nor a GGUF file: it is no model."
-        )
+        return ModelNotFoundError(f"{folder} has neither config.json nor params.json, nor a GGUF file: it is no model.")
     needed = "config.json" if naming == "hf" else "params.json"
     return CheckpointError(
         f"{folder} has weights but no {needed}, which states the model's architecture. Download it too."

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+TYPE_CHECKING = False  # as `typing` has it; to import that takes longer than all that stands here
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -13,6 +15,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
     0: done; 1: an error that the one line on stderr explains; 2: wrong usage; 130: stopped by Ctrl-C.
     """
-    from ostro.cli.app import run
+    try:
+        from ostro.cli.app import run
 
-    raise SystemExit(run(args))
+        code = run(args)
+    except KeyboardInterrupt:  # pressed before the command had begun, or while it was leaving
+        code = 130
+    raise SystemExit(code)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from ostro import __version__
 from ostro.cli import chat, doctor, generate, info, listing, pull, run_once, tokenize
-from ostro.cli.console import print_error, print_warning, replace_what_cannot_be_shown, silence_stdout
-from ostro.cli.options import with_groups
-from ostro.errors import OstroError
+from ostro.cli.console import print_error, replace_what_cannot_be_shown, silence_stdout
+from ostro.cli.diagnostics import Debug, Diagnostics, Settings, Verbose, log_to_stderr
+from ostro.cli.groups import Command, Group, with_groups
+from ostro.cli.sampling_options import as_options
+from ostro.errors import OstroError, RequestError
 
 _MODELS, _MACHINE = "Models", "This machine"
 COMMANDS = (
@@ -29,17 +30,11 @@ COMMANDS = (
 )
 
 
-@dataclass
-class Settings:
-    """Global options, as `typer.Context.obj`."""
-
-    debug: bool = False
-
-
 def run(args: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. No traceback reaches the user unless --debug was given."""
     settings = Settings()
     replace_what_cannot_be_shown()
+    log_to_stderr(logging.WARNING)
     command = typer.main.get_command(_app())
     try:
         command.main(args=None if args is None else list(args), prog_name="ostro", obj=settings)
@@ -59,6 +54,8 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, RequestError):
+        return as_options(error)
     if isinstance(error, OstroError):
         return str(error)
     return (
@@ -77,6 +74,7 @@ def _flushed(code: int) -> int:
 
 def _app() -> typer.Typer:
     app = typer.Typer(
+        cls=Group,
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
@@ -84,7 +82,7 @@ def _app() -> typer.Typer:
     )
     app.callback()(_global_options)
     for name, function, panel in COMMANDS:
-        app.command(name, rich_help_panel=panel)(with_groups(function))
+        app.command(name, cls=Command, rich_help_panel=panel)(with_groups(function, Diagnostics))
     return app
 
 
@@ -94,32 +92,11 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _global_options(
-    context: typer.Context,
-    version: Annotated[  # noqa: ARG001 - its callback acts
+def _global_options(  # their callbacks act
+    version: Annotated[
         bool, typer.Option("--version", help="Show the version and leave.", callback=_show_version, is_eager=True)
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr what is done.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
 ) -> None:
     """Run the open-weight Mistral and Llama families on your own machine."""
-    context.obj.debug = debug
-    _log_to_stderr(verbose)
-
-
-class _Handler(logging.Handler):
-    """Records as lines on stderr: warnings as warnings, the rest with the name of their logger."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
-        if record.levelno >= logging.WARNING:
-            print_warning(record.getMessage())
-        else:
-            print(f"{record.name}: {record.getMessage()}", file=sys.stderr)  # noqa: T201
-
-
-def _log_to_stderr(verbose: bool) -> None:
-    logger = logging.getLogger("ostro")
-    logger.handlers = [_Handler()]
-    logger.propagate = False
-    logger.setLevel(logging.DEBUG if verbose else logging.WARNING)

@@ -7,17 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ostro.cli.console import count, print_note
-from ostro.cli.options import (
-    ChatFormatName,
-    LoadOptions,
-    ModelArgument,
-    SafePrompt,
-    SamplingOptions,
-    System,
-    model_or_default,
-    require_chat_format,
-)
+from ostro.cli.console import count, is_interactive, print_note
+from ostro.cli.options import LoadOptions, ModelArgument, model_or_default
+from ostro.cli.prompt_options import PromptOptions, require_chat_format
+from ostro.cli.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
     from ostro import LLM
@@ -26,37 +19,38 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No notes: neither th
 
 
 def chat(
+    around: PromptOptions,
     load: LoadOptions,
     sampling: SamplingOptions,
     model: ModelArgument = None,
-    system: System = None,
-    safe_prompt: SafePrompt = False,
-    chat_format: ChatFormatName = None,
     quiet: Quiet = False,
 ) -> None:
     """Talk with a model.
 
     Ctrl-C stops an answer, Ctrl-D or /exit leaves, /help lists the commands inside.
 
-    When stdin is no terminal, every line of it is one message.
+    When stdin is no terminal, every line of it is one message, and the exit code is 1 if one of them was refused.
     """
     from ostro.cli.chat_commands import run_line
     from ostro.cli.chat_session import Session
     from ostro.cli.line_editor import open_editor
 
     name = model_or_default(model, "ostro chat nemo")
-    params = sampling.params()
+    sampling.params()  # what is wrong with the options is said before a model is loaded
+    rendering = around.rendering()
     if not quiet:
         print_note(f"Loading {name} ...")
     llm = load.load(name, max_num_seqs=1)
-    require_chat_format(llm, name, chat_format)
-    rendering = {"safe_prompt": safe_prompt, "format": chat_format}
-    session = Session(llm, params, system=system, rendering=rendering, quiet=quiet)
+    require_chat_format(llm, name, around.chat_format)
+    params = sampling.params(llm.default_params)
+    session = Session(llm, params, system=around.system, rendering=rendering, quiet=quiet)
     if not quiet:
         print_note(_greeting(llm, name))
     for line in open_editor():
         if not run_line(session, line):
             break
+    if session.has_failed and not is_interactive():
+        raise typer.Exit(1)
 
 
 def _greeting(llm: LLM, name: str) -> str:

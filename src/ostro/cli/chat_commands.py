@@ -9,7 +9,10 @@ from pathlib import Path
 
 from ostro.cli.chat_session import Session
 from ostro.cli.console import print_error, print_note, write
+from ostro.cli.interrupt import LostPatience
 from ostro.errors import OstroError
+
+HOW_TO_LEAVE = "(Ctrl-D or /exit leaves)"
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,11 @@ class Command:
 
 
 def run_line(session: Session, line: str) -> bool:
-    """Do what one line asks for; False when it asks to leave. Errors are shown, and the conversation goes on."""
+    """Do what one line asks for; False when it asks to leave.
+
+    Errors are shown, and the conversation goes on; so it does after Ctrl-C, which comes a little late when the answer
+    has just ended. LostPatience alone passes.
+    """
     try:
         if not line.startswith("/"):
             session.ask(line.strip())
@@ -40,6 +47,10 @@ def run_line(session: Session, line: str) -> bool:
             command.action(session, argument.strip())
     except OstroError as error:
         print_error(str(error))
+    except LostPatience:
+        raise
+    except KeyboardInterrupt:
+        print_note(HOW_TO_LEAVE)
     return True
 
 

@@ -34,6 +34,7 @@ class Session:
         self._quiet = quiet
         self._question: str | None = None
         self._answered = False
+        self.has_failed = False
 
     def with_system(self, messages: Sequence[Message] | None = None) -> list[Message]:
         """The messages as the model gets them."""
@@ -57,16 +58,19 @@ class Session:
         """Stream the answer to `text` and keep both. Where there is no answer, only /retry remembers the question."""
         self._question, self._answered = text, False
         question = {"role": "user", "content": text}
-        answer = self._answer([*self.messages, question])
-        if answer:
+        prompt = self._render([*self.messages, question])
+        pace = Pace(num_prompt_tokens=len(prompt))
+        texts: list[str] = []
+        stopped = self._stream(prompt, pace, texts)
+        answer = "".join(texts)
+        if answer:  # kept before anything more is printed: there Ctrl-C may leave this method
             self.messages += [question, {"role": "assistant", "content": answer}]
             self._answered = True
+            write("" if answer.endswith("\n") else "\n")
+        self._note(pace, stopped=stopped)
 
-    def _answer(self, messages: list[Message]) -> str:
-        """The answer, or as much of it as there was when Ctrl-C was pressed."""
-        prompt = self._render(messages)
-        texts: list[str] = []
-        pace = Pace(num_prompt_tokens=len(prompt))
+    def _stream(self, prompt: Prompt, pace: Pace, texts: list[str]) -> bool:
+        """Print the answer while it comes, and add it to `texts`; True if Ctrl-C cut it short."""
         with StopOnInterrupt() as stop, self.llm.stream(prompt, self._params) as stream:
             for chunk in stream:
                 pace.count(len(chunk.token_ids))
@@ -75,11 +79,7 @@ class Session:
                 write(chunk.text)
                 if stop.wanted:
                     break
-        text = "".join(texts)
-        if text and not text.endswith("\n"):
-            write("\n")
-        self._note(pace, stopped=stop.wanted)
-        return text
+        return stop.wanted
 
     def _render(self, messages: list[Message]) -> Prompt:
         return self.llm.render(self.with_system(messages), **self._rendering)

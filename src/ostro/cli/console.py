@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _UNLIMITED = 100_000
+_ROWS_AT_ONCE = 1000
+_NARROWEST = 12
 _HIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -33,26 +35,46 @@ def stderr() -> Console:
 
 def print_error(message: str) -> None:
     """One line "error: ..." on stderr, red on a terminal."""
-    _print_line("error", message, "red")
+    _print_headed("error", message, "red")
 
 
 def print_warning(message: str) -> None:
     """One line "warning: ..." on stderr, yellow on a terminal."""
-    _print_line("warning", message, "yellow")
+    _print_headed("warning", message, "yellow")
 
 
 def print_note(message: str) -> None:
     """A dim line on stderr."""
-    stderr().print(printable(message), style="dim", soft_wrap=True)
+    _print_line(message, "dim")
 
 
-def _print_line(word: str, message: str, colour: str) -> None:
+def _print_headed(word: str, message: str, colour: str) -> None:
+    _print_line(f"{word}: {' '.join(message.split())}", colour, len(word) + 1)
+
+
+def _print_line(message: str, style: str, num_bold: int = 0) -> None:
+    """On stderr; on a terminal in lines that end between words."""
     from rich.text import Text
 
-    line = Text(f"{word}: ", style=f"bold {colour}").append(
-        printable(" ".join(message.split())), style=f"not bold {colour}"
-    )
-    stderr().print(line, soft_wrap=True)
+    console = stderr()
+    shown = printable(message)
+    text = Text("\n".join(wrapped(shown, console.width)) if console.is_terminal else shown, style=style)
+    text.stylize("bold", 0, num_bold)
+    console.print(text, soft_wrap=True)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in lines of at most `width` columns. A longer word, such as a path, is left whole to be copied."""
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        line, used = "", 0
+        for word in re.split(r"(?<=\s)(?=\S)", paragraph):
+            if line and used + _width(word.rstrip()) > width:
+                lines.append(line.rstrip())
+                line, used = "", 0
+            line, used = line + word, used + _width(word)
+        lines.append(line.rstrip())
+    return lines
 
 
 def print_json(value: Any) -> None:
@@ -120,6 +142,48 @@ def print_table(rows: Table) -> None:
     write("".join(f"{line.rstrip()}\n" for line in lines.get().splitlines()))
 
 
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = ()) -> None:
+    """As `print_table`, for tables of any length: rich would take minutes for half a million rows."""
+    from rich.text import Text
+
+    cells = [[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows]
+    widths = _fitting([max(map(_width, column)) for column in zip(columns, *cells, strict=True)])
+    is_right = [name in right for name in columns]
+    header = Text(_aligned(columns, widths, is_right), style="bold")
+    stdout().print(header, overflow="ignore", no_wrap=True, crop=False)
+    for begin in range(0, len(cells), _ROWS_AT_ONCE):
+        lines = [_aligned(row, widths, is_right) for row in cells[begin : begin + _ROWS_AT_ONCE]]
+        sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int], is_right: Sequence[bool]) -> str:
+    padded = []
+    for cell, width, right in zip(cells, widths, is_right, strict=True):
+        room = width if cell.isascii() else width - _width(cell) + len(cell)
+        padded.append(cell.rjust(room) if right else cell.ljust(room))
+    return "  ".join(padded).rstrip()
+
+
+def _fitting(widths: list[int]) -> list[int]:
+    """On a terminal the widest column gives way where a row would not fit; its long cells push the rest aside."""
+    console = stdout()
+    surplus = sum(widths) + 2 * (len(widths) - 1) - console.width
+    if console.is_terminal and surplus > 0:
+        widest = widths.index(max(widths))
+        widths[widest] = max(_NARROWEST, widths[widest] - surplus)
+    return widths
+
+
+def _width(text: str) -> int:
+    """Columns that a text takes on a terminal; a Korean syllable takes two."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Lines of a name and its value on stdout; names dim on a terminal."""
     rows = table("name", "value")
@@ -129,6 +193,11 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
     for name, value in pairs:
         rows.add_row(name, value)
     print_table(rows)
+
+
+def plural(number: int, word: str) -> str:
+    """ "1 token", "2 tokens"."""
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def count(number: int) -> str:

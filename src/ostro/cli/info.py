@@ -22,6 +22,9 @@ def info(model: ModelArgument = None, revision: Revision = None, offline: Offlin
     """Show a model in numbers: architecture, memory, formats.
 
     Its weights are not read; of a model of the hub only the configuration is fetched.
+
+    Where the hub cannot be reached, or wants a login first, the numbers of a model with a short name are those that
+    were published, and the output says so.
     """
     from ostro.cli.model_files import look_at
 
@@ -41,6 +44,7 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "name": files.name,
         "path": None if files.path is None else str(files.path),
         "form": files.form,
+        "note": files.note,
         "published_as": _published_name(config),
         "config": asdict(config),
         "num_parameters": {"total": total, "active": active},
@@ -105,6 +109,8 @@ def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
     config, cache = files.config, found["kv_cache"]
     name = f"{files.name} ({found['published_as']})" if found["published_as"] else files.name
     lines = [("model", name), ("path", found["path"] or "not on this machine (`ostro pull` brings it)")]
+    if files.note:
+        lines.append(("numbers", files.note))
     lines += _architecture(config)
     lines.append(("parameters", _parameters(found["num_parameters"])))
     lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]

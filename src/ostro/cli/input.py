@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,13 +11,18 @@ from typing import Any
 
 from ostro.errors import PromptError, RequestError
 
+_KEYS = ("messages", "tools", "safe_prompt", "chat_format", "today")
+
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages and tools as their JSON file states them."""
+    """Messages, tools and what else stood in the prompt, as the JSON file of `/save` states them."""
 
     messages: list[Mapping[str, Any]]
     tools: list[Mapping[str, Any]] | None
+    safe_prompt: bool = False
+    chat_format: str | None = None
+    today: datetime.date | None = None
 
     @property
     def ends_with_answer(self) -> bool:
@@ -59,26 +65,63 @@ def text_or_stdin(text: str | None) -> str:
 
 
 def read_conversation(path: Path) -> Conversation:
-    """A JSON file: a list of messages, or an object with `messages` and perhaps `tools`; "-" is stdin."""
-    import json
-
-    name = "stdin" if str(path) == "-" else str(path)
-    try:
-        data = sys.stdin.buffer.read() if name == "stdin" else path.read_bytes()
-    except OSError as error:
-        raise PromptError(f"{name} cannot be read: {error.strerror}.") from None
-    try:
-        value = json.loads(decode(data, name))
-    except (ValueError, RecursionError) as error:
-        raise PromptError(f"{name} is not valid JSON: {error}.") from None
+    """A JSON file: a list of messages, or an object with `messages` and perhaps `tools` and the rest of what `/save`
+    in `ostro chat` writes; "-" is stdin.
+    """
+    name, value = _read_json(path)
     if isinstance(value, list):
         value = {"messages": value}
     messages = value.get("messages") if isinstance(value, dict) else None
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise PromptError(f'{name} must hold a list of messages, or an object {{"messages": [...], "tools": [...]}}.')
-    unknown = sorted(set(value) - {"messages", "tools"})
+    unknown = sorted(set(value) - set(_KEYS))
     if unknown:
-        raise PromptError(f"{name} has the key {unknown[0]!r}; only messages and tools are read.")
-    if value.get("tools") is not None and not isinstance(value["tools"], list):
-        raise PromptError(f"{name}: tools must be a list.")
-    return Conversation(messages, value.get("tools"))
+        raise PromptError(f"{name} has the key {unknown[0]!r}; only {', '.join(_KEYS)} are read.")
+    for key, kind, words in (
+        ("tools", list, "a list"),
+        ("safe_prompt", bool, "true or false"),
+        ("chat_format", str, "the name of a prompt format"),
+        ("today", str, "a date as YYYY-MM-DD"),
+    ):
+        if value.get(key) is not None and not isinstance(value[key], kind):
+            raise PromptError(f"{name}: {key} must be {words}.")
+    return Conversation(
+        messages,
+        value.get("tools"),
+        value.get("safe_prompt") or False,
+        value.get("chat_format"),
+        _date(name, value.get("today")),
+    )
+
+
+def read_tools(path: Path) -> list[Mapping[str, Any]]:
+    """The definitions of a JSON file: a list of them, or an object whose `tools` are one."""
+    if str(path) == "-":
+        raise PromptError("The tools must come from a file: stdin brings what is said.")
+    name, value = _read_json(path)
+    tools = value.get("tools") if isinstance(value, dict) else value
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise PromptError(f'{name} must hold a list of tool definitions, or an object {{"tools": [...]}}.')
+    return tools
+
+
+def _read_json(path: Path) -> tuple[str, Any]:
+    """What to call the file, and its value."""
+    import json
+
+    name = "stdin" if str(path) == "-" else str(path)
+    try:
+        data = sys.stdin.buffer.read() if name == "stdin" else path.expanduser().read_bytes()
+    except OSError as error:
+        raise PromptError(f"{name} cannot be read: {error.strerror}.") from None
+    try:
+        return name, json.loads(decode(data, name))
+    except (ValueError, RecursionError) as error:
+        raise PromptError(f"{name} is not valid JSON: {error}.") from None
+
+
+def _date(name: str, text: str | None) -> datetime.date | None:
+    try:
+        return None if text is None else datetime.date.fromisoformat(text)
+    except ValueError:
+        raise PromptError(f"{name}: today must be a date as YYYY-MM-DD, not {text!r}.") from None

@@ -9,6 +9,10 @@ _ARITHMETIC = "ostro.models."
 _LOSING_PATIENCE = 3
 
 
+class LostPatience(KeyboardInterrupt):
+    """Ctrl-C again and again, while an answer would not stop: the program is to end."""
+
+
 class _Stopped(KeyboardInterrupt):
     """Raised in the arithmetic, and swallowed at the end of the `with` block."""
 
@@ -23,7 +27,7 @@ class StopOnInterrupt:
 
     Inside the arithmetic, where nearly all the time goes, the block is left at once: the engine can take such a step
     again. Inside its bookkeeping an exception could lose a block of the cache, so there Ctrl-C waits for the next
-    chunk. Pressed for the third time it raises KeyboardInterrupt wherever it is.
+    chunk. Pressed for the third time it raises LostPatience wherever it is.
     """
 
     def __init__(self) -> None:
@@ -47,7 +51,7 @@ class StopOnInterrupt:
     def _pressed(self, _number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count >= _LOSING_PATIENCE:
-            raise KeyboardInterrupt
+            raise LostPatience
         if self._count == 1 and _computes(frame):
             raise _Stopped
 

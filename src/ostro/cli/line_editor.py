@@ -31,12 +31,14 @@ def _piped() -> Iterator[str]:
 
 
 def _typed() -> Iterator[str]:
+    from ostro.cli.chat_commands import HOW_TO_LEAVE
+
     session = _prompt_session()
     while True:
         try:
             text = session.prompt(PROMPT)
         except KeyboardInterrupt:
-            print_note("(Ctrl-D or /exit leaves)")
+            print_note(HOW_TO_LEAVE)
             continue
         except EOFError:
             return
@@ -58,7 +60,7 @@ def _prompt_session() -> PromptSession[str]:
         history=history,
         multiline=True,  # so that pasted text keeps its lines; Enter sends all the same
         key_bindings=_keys(),
-        completer=WordCompleter(list(names), meta_dict=names, sentence=True),
+        completer=WordCompleter(list(names), meta_dict=names, sentence=True, ignore_case=True),
         complete_while_typing=False,
         prompt_continuation="  ",
     )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ostro.cli.console import decimal_size, print_json, print_table, stdout, table
+from ostro.cli.console import decimal_size, print_json, print_note, print_rows, print_table, stdout, table
 from ostro.cli.options import Json
 
 if TYPE_CHECKING:
     from ostro.checkpoint.aliases import Alias
     from ostro.checkpoint.hub import LocalModel
-
-_WIDEST, _WITH_REPOSITORY = 157, 120
 
 
 def list_models(json: Json = False) -> None:
@@ -53,27 +52,33 @@ def _local(model: LocalModel) -> dict[str, Any]:
 
 
 def _show_aliases(known: tuple[Alias, ...]) -> None:
-    """As many columns as fit; the name and what decides whether one may and can run it always do."""
+    """As many columns as fit, and a line about the others."""
+    cells = {
+        "NAME": [alias.name for alias in known],
+        "REPOSITORY": [alias.repo for alias in known],
+        "PARAMETERS": [alias.parameters for alias in known],
+        "LICENCE": [alias.licence for alias in known],
+        "WHAT IT IS": [alias.note for alias in known],
+    }
     console = stdout()
-    width = console.width if console.is_terminal else _WIDEST
-    columns = ["NAME", "PARAMETERS", "LICENCE"]
-    if width >= _WITH_REPOSITORY:
-        columns.insert(1, "REPOSITORY")
-    if width >= _WIDEST:
-        columns.append("WHAT IT IS")
-    rows = table(*columns)
-    for alias in known:
-        cells = {
-            "NAME": alias.name,
-            "REPOSITORY": alias.repo,
-            "PARAMETERS": alias.parameters,
-            "LICENCE": alias.licence + (" *" if alias.gated else ""),
-            "WHAT IT IS": alias.note,
-        }
-        rows.add_row(*(cells[column] for column in columns))
-    print_table(rows)
+    columns = _that_fit(cells, console.width) if console.is_terminal else list(cells)
+    print_rows(columns, list(zip(*(cells[name] for name in columns), strict=True)))
     if any(alias.gated for alias in known):
-        console.print("* the licence may have to be accepted on the model's page of the hub first", style="dim")
+        print_note("The hub may ask you to log in, and to accept a model's licence on its page, before a download.")
+    if left_out := [name for name in cells if name not in columns]:
+        print_note(f"No room here for {', '.join(left_out)}: see `ostro list | less -S`, or make the window wider.")
+
+
+def _that_fit(cells: Mapping[str, Sequence[str]], width: int) -> list[str]:
+    """The first columns, as many as a line can hold; at least the first of them."""
+    fitting: list[str] = []
+    used = 0
+    for name, column in cells.items():
+        used += max(map(len, [name, *column])) + 2
+        if fitting and used - 2 > width:
+            break
+        fitting.append(name)
+    return fitting
 
 
 def _show_local(local: list[LocalModel]) -> None:

@@ -1,7 +1,8 @@
 """What can be known of a model without its weights: its configuration, its tokenizer, its files.
 
 Of a model of the hub that is not on this machine only the configuration is fetched, a few kilobytes. The hub is asked
-for the model's page first: that answers or fails at once, where a download would try again for half a minute.
+for the model's page first: that answers or fails at once, where a download would try again for half a minute. Where it
+cannot be had, the numbers of a model with a short name are known all the same (`ostro.config.published`).
 """
 
 from __future__ import annotations
@@ -12,45 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ostro.errors import ConfigError, ModelNotFoundError
+from ostro.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
     from ostro.config import ModelConfig
     from ostro.tokenizer.base import Tokenizer
-
-_CONFIG_FILES = ("config.json", "generation_config.json", "params.json")
-_TOKENIZER_FILES = (
-    *_CONFIG_FILES, "tokenizer.json", "tokenizer_config.json", "tokenizer.model*", "tekken.json",
-    "special_tokens_map.json", "added_tokens.json", "chat_template.j*",
-)  # fmt: skip
 
 _TIMEOUT = 10.0  # seconds to wait for the hub's answer
 
 BUNDLED = ("v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken")
 """Tokenizers that mistral-common brings, by the version of their prompt format."""
 
-_BUNDLED_OF = {
-    "mistralai/Mistral-7B-v0.1": "v1",
-    "mistralai/Mistral-7B-Instruct-v0.1": "v1",
-    "mistralai/Mistral-7B-Instruct-v0.2": "v1",
-    "mistralai/Mixtral-8x7B-v0.1": "v1",
-    "mistralai/Mixtral-8x7B-Instruct-v0.1": "v1",
-    "mistralai/Mistral-7B-v0.3": "v3",
-    "mistralai/Mistral-7B-Instruct-v0.3": "v3",
-    "mistralai/Mistral-Small-Instruct-2409": "v3",
-    "mistralai/Mistral-Large-Instruct-2407": "v3",
-    "mistralai/Mistral-Large-Instruct-2411": "v7",
-    "mistralai/Mistral-Nemo-Base-2407": "v3-tekken",
-    "mistralai/Mistral-Nemo-Instruct-2407": "v3-tekken",
-    "mistralai/Mistral-Small-24B-Instruct-2501": "v7-tekken",
-}
-
 
 @dataclass(frozen=True)
 class ModelFiles:
     """A model as far as it can be seen. `path` is None for one of the hub of which only the configuration is here.
 
-    `files` are names and bytes; `load_tokenizer` is None where there is no tokenizer without a download.
+    `form` is that of its files: hf, native, gguf; "hub" for one that is not here, "published" for one whose numbers
+    come from our own table, and `note` then says why. `files` are names and bytes; `load_tokenizer` is None where
+    there is no tokenizer without a download.
     """
 
     name: str
@@ -59,6 +40,7 @@ class ModelFiles:
     config: ModelConfig
     files: tuple[tuple[str, int], ...]
     load_tokenizer: Callable[[], Tokenizer] | None
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,23 +59,30 @@ def bundled_version(name: str) -> str | None:
     if name in BUNDLED:
         return name
     alias = find_alias(name)
-    return None if alias is None else _BUNDLED_OF.get(alias.repo)
+    return None if alias is None else alias.tokenizer
 
 
 def find_tokenizer(name: str, *, revision: str | None = None, offline: bool = False) -> NamedTokenizer:
     """The tokenizer of a bundled version, of a short name that has one, or of a model's files (fetched if need be)."""
-    from ostro.tokenizer import mistral
+    from ostro.tokenizer import load_tokenizer, mistral
 
     version = None if revision else bundled_version(name)
     if version is not None and not Path(name).exists():
         return NamedTokenizer(name, mistral.bundled(version), "mistral")
-    path = _here(name, revision) or _fetch_tokenizer(name, revision, offline)
-    return NamedTokenizer(name, _tokenizer_at(path), _family_at(name, path))
+    path = _here(name, revision)
+    if path is None:
+        path = _fetch_tokenizer(name, revision, offline)
+        if path.is_dir():  # the files of the tokenizer, whatever else the cache has of the repository
+            return NamedTokenizer(name, load_tokenizer(path), _family_in(path))
+    family = _at(name, path).config.family if _gguf_of(path) is not None else _family_in(path)
+    return NamedTokenizer(name, _tokenizer_at(path), family)
 
 
-def _family_at(name: str, path: Path) -> str | None:
+def _family_in(folder: Path) -> str | None:
     """The family of a model's config; None where there is a tokenizer alone."""
-    return _at(name, path).config.family if _has_config(path) or _gguf_of(path) is not None else None
+    from ostro.checkpoint.open import read_config
+
+    return read_config(folder).family if _has_config(folder) else None
 
 
 def look_at(name: str, *, revision: str | None = None, offline: bool = False) -> ModelFiles:
@@ -122,10 +111,10 @@ def _at(name: str, path: Path) -> ModelFiles:
 
 
 def _gguf_of(path: Path) -> Path | None:
-    """The GGUF file that `path` is, or the folder of one."""
-    if path.is_file():
-        return path
-    return path if not _has_config(path) and any(path.glob("*.gguf")) else None
+    """The GGUF file that `path` is, or that is the model of a folder."""
+    from ostro.checkpoint.open import find_gguf
+
+    return path if path.is_file() else find_gguf(path)
 
 
 def _has_config(folder: Path) -> bool:
@@ -146,13 +135,16 @@ def _tokenizer_at(path: Path) -> Tokenizer:
 
 def _fetch_tokenizer(name: str, revision: str | None, offline: bool) -> Path:
     """A folder with configuration and tokenizer of a model of the hub; its weights are not fetched."""
+    from ostro.checkpoint.hub_files import CONFIG_FILES, TOKENIZER_FILES
+
     repo = _plain_repo(name)
     if repo is None:
         return _resolve(name, revision, offline)  # one GGUF file is fetched whole
-    here = _snapshot(repo, revision, _TOKENIZER_FILES)
+    wanted = CONFIG_FILES + TOKENIZER_FILES
+    here = _snapshot(repo, revision, wanted)
     if here is not None and (any(here.glob("tokenizer.*")) or (here / "tekken.json").is_file()):
         return here
-    return _resolve(name, revision, offline) if offline else _download(repo, revision, _TOKENIZER_FILES)
+    return _resolve(name, revision, offline) if offline else _download(repo, revision, wanted)
 
 
 def _resolve(name: str, revision: str | None, offline: bool) -> Path:
@@ -204,40 +196,50 @@ def _gguf(name: str, path: Path) -> ModelFiles:
 
 
 def _folder(name: str, folder: Path) -> ModelFiles:
+    from ostro.checkpoint.open import folder_form, read_config
+
     files = tuple((file.name, file.stat().st_size) for file in sorted(folder.iterdir()) if file.is_file())
-    return ModelFiles(name, folder, _form(folder), _config_in(folder), files, lambda: _tokenizer_at(folder))
-
-
-def _form(folder: Path) -> str:
-    return "hf" if (folder / "config.json").is_file() else "native"
-
-
-def _config_in(folder: Path) -> ModelConfig:
-    """The configuration alone: weights are neither needed nor looked at, but for the vocabulary of Meta's files."""
-    from ostro.checkpoint.text import read_json
-    from ostro.config import from_hf, from_params
-
-    config, generation, params = (folder / f"{n}.json" for n in ("config", "generation_config", "params"))
-    if config.is_file():
-        more = read_json(generation) if generation.is_file() else None
-        return from_hf(read_json(config), source=str(config), generation=more)
-    if not params.is_file():
-        raise ModelNotFoundError(f"{folder} has neither config.json nor params.json, nor a GGUF file: it is no model.")
-    try:
-        return from_params(read_json(params), source=str(params))
-    except ConfigError:
-        from ostro.checkpoint.open import open_checkpoint
-
-        return open_checkpoint(folder).config
+    return ModelFiles(name, folder, folder_form(folder), read_config(folder), files, lambda: _tokenizer_at(folder))
 
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> ModelFiles:
     repo = _plain_repo(name)
-    folder = None if repo is None else _snapshot(repo, revision, _CONFIG_FILES)
-    if repo is None or (offline and folder is None):
+    if repo is None:
         return _at(name, _resolve(name, revision, offline=True))
-    if folder is None or not _has_config(folder):
-        folder = _download(repo, revision, _CONFIG_FILES)
+    try:
+        folder = _config_folder(repo, revision, offline)
+    except ModelNotFoundError as error:
+        if revision is None and (published := _published(name, error)) is not None:
+            return published
+        raise
+    from ostro.checkpoint.open import read_config
+
+    return ModelFiles(name, None, "hub", read_config(folder), (), _bundled_tokenizer(repo))
+
+
+def _config_folder(repo: str, revision: str | None, offline: bool) -> Path:
+    """Where the cache has the configuration of a repository; it is fetched if need be."""
+    from ostro.checkpoint.hub_files import CONFIG_FILES
+
+    folder = _snapshot(repo, revision, CONFIG_FILES)
+    if folder is not None and _has_config(folder):
+        return folder
+    return _resolve(repo, revision, offline=True) if offline else _download(repo, revision, CONFIG_FILES)
+
+
+def _published(name: str, error: ModelNotFoundError) -> ModelFiles | None:
+    """The numbers of a model with a short name as they were published; None for other models."""
+    from ostro.checkpoint.aliases import find_alias
+    from ostro.config.published import PUBLISHED
+
+    alias = find_alias(name)
+    if alias is None:
+        return None
+    config = next(model for model in PUBLISHED if model.name == alias.published).config()
+    note = f"from ostro's own table of published models, because the hub gave no config.json: {error}"
+    return ModelFiles(name, None, "published", config, (), _bundled_tokenizer(alias.repo), note)
+
+
+def _bundled_tokenizer(repo: str) -> Callable[[], Tokenizer] | None:
     version = bundled_version(repo)
-    load = None if version is None else lambda: find_tokenizer(version).tokenizer
-    return ModelFiles(name, None, "hub", _config_in(folder), (), load)
+    return None if version is None else lambda: find_tokenizer(version).tokenizer

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ostro.cli.console import decimal_size, print_json, print_note, write
+from ostro.cli.console import decimal_size, plural, print_json, print_note, write
 from ostro.cli.options import Json, Offline, Revision
 
 
@@ -46,5 +46,5 @@ def pull(
     elif quiet:
         write(f"{report.path}\n")
     else:
-        count = len(report.files)
-        write(f"{report.name}: {decimal_size(report.num_bytes)} in {count} file{'s' * (count != 1)}\n{report.path}\n")
+        size = f"{decimal_size(report.num_bytes)} in {plural(len(report.files), 'file')}"
+        write(f"{report.name}: {size}\n{report.path}\n")

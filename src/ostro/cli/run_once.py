@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostro.cli.console import print_json, write
-from ostro.cli.options import (
-    ChatFormatName,
-    Json,
-    LoadOptions,
-    ModelOption,
-    SafePrompt,
-    SamplingOptions,
-    System,
-    model_or_default,
-    require_chat_format,
-)
+from ostro.cli.options import Json, LoadOptions, ModelOption, model_or_default
+from ostro.cli.prompt_options import PromptOptions, require_chat_format
+from ostro.cli.sampling_options import SamplingOptions
 
 if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
@@ -27,15 +19,13 @@ Stream = Annotated[bool, typer.Option("--stream/--no-stream", help="Print the te
 
 
 def run(
+    around: PromptOptions,
     load: LoadOptions,
     sampling: SamplingOptions,
     prompt: Annotated[
         str | None, typer.Argument(metavar="PROMPT", help="The question; what stdin brings is added to it.")
     ] = None,
     model: ModelOption = None,
-    system: System = None,
-    safe_prompt: SafePrompt = False,
-    chat_format: ChatFormatName = None,
     stream: Stream = True,
     json: Json = False,
 ) -> None:
@@ -50,13 +40,15 @@ def run(
     name = model_or_default(model, 'ostro run -m nemo "..."')
     parts = [part for part in (prompt, piped()) if part]
     if not parts:
-        raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="PROMPT")
-    params = sampling.params()
+        raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="'PROMPT'")
+    sampling.params()  # what is wrong with the options is said before a model is loaded
+    rendering = around.rendering()
     llm = load.load(name, max_num_seqs=1)
-    require_chat_format(llm, name, chat_format)
-    messages = [{"role": "system", "content": system}] if system else []
+    require_chat_format(llm, name, around.chat_format)
+    messages = [{"role": "system", "content": around.system}] if around.system else []
     messages.append({"role": "user", "content": "\n\n".join(parts)})
-    question = llm.render(messages, safe_prompt=safe_prompt, format=chat_format)
+    question = llm.render(messages, **rendering)
+    params = sampling.params(llm.default_params)
     if json:
         from ostro.cli.outputs import result
 

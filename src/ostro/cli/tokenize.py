@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ostro import env
-from ostro.cli.console import print_json, print_note, print_table, print_warning, printable, table
-from ostro.cli.options import ChatFormatName, Json, ModelOption, Offline, Revision, SafePrompt
+from ostro.cli.console import plural, print_json, print_note, print_rows, print_table, print_warning, table
+from ostro.cli.options import Json, ModelOption, Offline, Revision
+from ostro.cli.prompt_options import ChatFormatName, SafePrompt, today_option
 from ostro.errors import PromptError
 
 if TYPE_CHECKING:
@@ -78,7 +80,14 @@ def tokenize(
     bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Put BOS before a text, as generate does.")] = True,
     safe_prompt: SafePrompt = False,
     chat_format: ChatFormatName = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Refuse messages that would have to be mended.")] = False,
+    today: Annotated[
+        datetime.date | None,
+        today_option("The date (YYYY-MM-DD) for prompt formats that state one. Default: the format's own."),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse messages that would have to be mended.", rich_help_panel="Prompt"),
+    ] = False,
     revision: Revision = None,
     offline: Offline = False,
     json: Json = False,
@@ -92,7 +101,7 @@ def tokenize(
     from ostro.cli.model_files import find_tokenizer
 
     names = words or [] if compare else []
-    rendering = {"safe_prompt": safe_prompt, "strict": strict, "format": chat_format}
+    rendering = {"safe_prompt": safe_prompt, "strict": strict, "format": chat_format, "today": today}
     source = _source(text if compare else _single(words, text), chat, bos, rendering)
     if compare:
         if model or tokenizer or not names:
@@ -101,7 +110,7 @@ def tokenize(
         _show_comparison(source, found, json)
         return
     if tokenizer is not None and model is not None:
-        raise typer.BadParameter("Give either --model or --tokenizer, not both.", param_hint="--tokenizer")
+        raise typer.BadParameter("Give either --model or --tokenizer, not both.", param_hint="'--tokenizer'")
     name = _bundled(tokenizer) if tokenizer is not None else model or env.model()
     if name is None:
         raise typer.BadParameter(f"Name a model with -m MODEL, or a tokenizer with --tokenizer: {_BUNDLED_HELP}")
@@ -110,7 +119,7 @@ def tokenize(
 
 def _single(words: list[str] | None, text: str | None) -> str | None:
     if words and (len(words) > 1 or text is not None):
-        raise typer.BadParameter("Several texts were given; put quotation marks around one.", param_hint="TEXT")
+        raise typer.BadParameter("Several texts were given; put quotation marks around one.", param_hint="'TEXT'")
     return words[0] if words else text
 
 
@@ -119,7 +128,8 @@ def _bundled(version: str) -> str:
 
     if version not in BUNDLED:
         raise typer.BadParameter(
-            f"There is no {version!r}, but {', '.join(BUNDLED)}; for a model's own: -m MODEL.", param_hint="--tokenizer"
+            f"There is no {version!r}, but {', '.join(BUNDLED)}; for a model's own: -m MODEL.",
+            param_hint="'--tokenizer'",
         )
     return version
 
@@ -130,11 +140,17 @@ def _source(text: str | None, chat: Path | None, bos: bool, rendering: Mapping[s
     if chat is not None:
         if text is not None or not bos:
             raise typer.BadParameter(
-                "A chat has its own text and BOS; leave TEXT and --no-bos out.", param_hint="--chat"
+                "A chat has its own text and BOS; leave TEXT and --no-bos out.", param_hint="'--chat'"
             )
-        return Source("", read_conversation(chat), bos, rendering)
+        read = read_conversation(chat)
+        stated = {"safe_prompt": read.safe_prompt, "format": read.chat_format, "today": read.today}
+        return Source(
+            "", read, bos, {**rendering, **{key: value for key, value in stated.items() if not rendering[key]}}
+        )
     if any(rendering.values()):
-        raise typer.BadParameter("--safe-prompt, --strict and --chat-format are of a chat: give one with --chat FILE.")
+        raise typer.BadParameter(
+            "--safe-prompt, --strict, --chat-format and --today are of a chat: give one with --chat FILE."
+        )
     given = piped() if text is None else text
     if given is None:
         raise typer.BadParameter("There is no text: give one, pipe one in, or give a chat with --chat FILE.")
@@ -151,15 +167,22 @@ def _show(source: Source, named: NamedTokenizer, json: bool) -> None:
             | _listed(rows)
         )
         return
-    shown = table("#", "ID", "PIECE", "KIND", "FROM", right=("#", "ID"))
-    for row in rows:
-        # Quotation marks would hide nothing, but a piece may be a space or a line end: repr shows those.
-        piece = row.piece if row.piece.isprintable() and row.piece.strip() else repr(row.piece)
-        shown.add_row(str(row.index), str(row.id), printable(piece), row.kind, row.origin)
-    print_table(shown)
+    # Quotation marks would hide nothing, but a piece may be a space or a line end: repr shows those.
+    shown = [
+        (
+            str(row.index),
+            str(row.id),
+            row.piece if row.piece.isprintable() and row.piece.strip() else repr(row.piece),
+            row.kind,
+            row.origin,
+        )
+        for row in rows
+    ]
+    print_rows(("#", "ID", "PIECE", "KIND", "FROM"), shown, right=("#", "ID"))
     for repair in repairs:
         print_note(f"mended: {repair}")
-    print_note(f"{len(rows)} tokens for {source.num_characters} characters ({_ratio(len(rows), source)} a character)")
+    characters = plural(source.num_characters, "character")
+    print_note(f"{plural(len(rows), 'token')} for {characters} ({_ratio(len(rows), source)} a character)")
 
 
 def _listed(rows: list[TokenRow]) -> dict[str, Any]:
@@ -181,7 +204,7 @@ def _show_comparison(source: Source, found: list[NamedTokenizer], json: bool) ->
         shown = "-" if count is None else str(count)
         rows.add_row(c["name"], kind, str(c["vocab_size"]), shown, _ratio(count, source), more)
     print_table(rows)
-    print_note(f"{source.num_characters} characters")
+    print_note(plural(source.num_characters, "character"))
     for c in counted:
         if c["error"]:
             print_warning(f"{c['name']}: {c['error']}")

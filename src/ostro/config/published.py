@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ostro.config.model import Family, Llama3Rope
+from ostro.config.model import Family, Llama3Rope, ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,33 @@ class Published:
     rope_factor: float | None = None
     tied: bool = False
     omits_theta: bool = False
+
+    def config(self) -> ModelConfig:
+        """The whole configuration. What all of these models share stands here and not in the table.
+
+        Token ids that begin and end text are the tokenizer's affair, and empty.
+        """
+        return ModelConfig(
+            family=self.family,
+            vocab_size=self.vocab,
+            hidden_size=self.dim,
+            intermediate_size=self.hidden,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            max_position_embeddings=self.context,
+            rms_norm_eps=1e-5,
+            rope_theta=self.rope_theta,
+            rope_scaling=self.rope_scaling,
+            sliding_windows=(self.window,) * self.layers,
+            tie_word_embeddings=self.tied,
+            num_local_experts=self.experts,
+            num_experts_per_tok=2 if self.experts else 0,
+            bos_token_id=None,
+            eos_token_ids=(),
+            torch_dtype="bfloat16",
+        )
 
     @property
     def rope_scaling(self) -> Llama3Rope | None:

@@ -30,7 +30,10 @@ class Tokenizer(Protocol):
 
     @property
     def vocab_size(self) -> int:
-        """Ids are below this."""
+        """Ids are below this. An id in between that the file leaves out stands for nothing: no text, no control token.
+
+        A model may have more rows than this in its embeddings (padding); `piece` and `token_bytes` refuse their ids.
+        """
 
     @property
     def bos_id(self) -> int | None:
@@ -39,6 +42,18 @@ class Tokenizer(Protocol):
     @property
     def eos_id(self) -> int | None:
         """End of a sequence, if the vocabulary has one."""
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a plain text is to begin with BOS, which `encode` leaves to its caller; False without a `bos_id`.
+
+        It is what `add_bos_token` of tokenizer_config.json or `tokenizer.ggml.add_bos_token` says, and True where they
+        are silent: all models of these families were trained so (for Llama 3 the post-processor of tokenizer.json says
+        it). Prompt formats of Mistral and Llama have their BOS whatever this says.
+
+        `add_eos_token` has no counterpart: a text that is to be continued does not end with EOS, so what a file says of
+        it is not followed here. (`ostro.transformers`, which also prepares texts for training, follows it.)
+        """
 
     @property
     def control_tokens(self) -> Mapping[str, int]:

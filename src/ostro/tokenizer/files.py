@@ -13,11 +13,12 @@ from ostro.errors import TokenizerError
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`bos` and `eos` are names of tokens, None where no file names one."""
+    """`bos` and `eos` are names of tokens, None where no file names one. `adds_bos` is True where no file says so."""
 
     bos: str | None = None
     eos: str | None = None
     chat_template: str | None = None
+    adds_bos: bool = True
 
 
 def read_settings(folder: Path) -> Settings:
@@ -28,6 +29,7 @@ def read_settings(folder: Path) -> Settings:
         bos=_token_name(config.get("bos_token")) or _token_name(special.get("bos_token")),
         eos=_token_name(config.get("eos_token")) or _token_name(special.get("eos_token")),
         chat_template=_template_file(folder) or _default_template(config.get("chat_template")),
+        adds_bos=_adds_bos(folder / "tokenizer_config.json", config.get("add_bos_token")),
     )
 
 
@@ -53,6 +55,12 @@ def read_object(path: Path) -> Mapping[str, Any]:
     if not isinstance(data, dict):
         raise TokenizerError(f"{path} holds a JSON {type(data).__name__}, not an object. Fetch it again.")
     return data
+
+
+def _adds_bos(path: Path, value: object) -> bool:
+    if value is not None and not isinstance(value, bool):
+        raise TokenizerError(f"{path}: add_bos_token is {value!r}, not true or false. Correct it.")
+    return value is not False
 
 
 def _token_name(value: object) -> str | None:

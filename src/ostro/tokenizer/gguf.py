@@ -50,7 +50,8 @@ class GgufTokenizer(VocabularyTokenizer):
 def load_gguf(metadata: Mapping[str, object], source: str) -> VocabularyTokenizer:
     """A tokenizer of GGUF metadata: key to value, arrays being sequences or NumPy arrays, strings str or UTF-8 bytes.
 
-    Control tokens are those of type CONTROL or UNKNOWN, BOS, EOS, and whatever is written <|name|>.
+    Control tokens are those of type CONTROL or UNKNOWN, BOS, EOS, and whatever is written <|name|>. Tokens of type
+    UNUSED, with which converters fill holes, stand for nothing.
     """
     with malformed_is_refused(source):
         return _load(metadata, source)
@@ -95,7 +96,10 @@ def _sentencepiece(
     names = {tokens[i] for i in control}
     vocabulary = Vocabulary(
         kind="spm",
-        token_bytes=[b"" if i in control else spm_bytes(piece) for i, piece in enumerate(tokens)],
+        token_bytes=[
+            b"" if kind in (CONTROL, UNKNOWN, UNUSED) else spm_bytes(piece)
+            for piece, kind in zip(tokens, types, strict=True)
+        ],
         version=spm_version("", tokens, names),
         dummy_prefix=encoder.dummy_prefix,
         **_common(metadata, tokens, control, source),
@@ -169,6 +173,7 @@ def _common(metadata: Mapping[str, object], pieces: list[str], control: frozense
         "bos_id": _special_id(metadata, "bos_token_id", source),
         "eos_id": _special_id(metadata, "eos_token_id", source),
         "chat_template": None if template is None else _text(template, source),
+        "adds_bos": _get(metadata, "add_bos_token", source, bool, True),
     }
 
 

@@ -48,7 +48,8 @@ def load_hf(path: Path, settings: Settings | None = None) -> HfTokenizer:
 
     Control tokens are the added tokens flagged special, those written <|name|>, the unknown token, BOS and EOS. Other
     added tokens are text, found in text before anything is merged. BOS and EOS are those that `settings` names, else
-    <s> or <|begin_of_text|>, </s> or <|end_of_text|>. The file's post-processor (which adds BOS) is not used.
+    <s> or <|begin_of_text|>, </s> or <|end_of_text|>. The file's post-processor is not used: where it adds BOS,
+    `Tokenizer.adds_bos` says the same.
     """
     with malformed_is_refused(str(path)):
         return _load(str(path), read_object(path), settings or Settings())
@@ -86,6 +87,7 @@ def _load(source: str, description: Mapping[str, Any], settings: Settings) -> Hf
         version=tekken_version(control) if byte_level else spm_version("", pieces, control),
         chat_template=settings.chat_template,
         dummy_prefix=bool(shape.continuation),
+        adds_bos=settings.adds_bos,
     )
     as_written = {**shape.as_written, "model": model, "added_tokens": list(added.values())}
     return HfTokenizer(vocabulary, bpe.TokenizersEncoder(encoder, follow), as_written)

@@ -31,9 +31,9 @@ def load_tokenizer(
     3. tokenizer.json. It goes before a SentencePiece file that has fewer tokens: then the checkpoint is a fine-tune
        that added tokens and left the old file beside the new.
 
-    Whatever the vocabulary, tokenizer_config.json (or special_tokens_map.json) names BOS and EOS, and the chat template
-    is that of chat_template.jinja, chat_template.json or tokenizer_config.json. TokenizerError says what was looked
-    for, or what is wrong with the file.
+    Whatever the vocabulary, tokenizer_config.json (or special_tokens_map.json) names BOS and EOS and says whether text
+    begins with BOS, and the chat template is that of chat_template.jinja, chat_template.json or tokenizer_config.json.
+    TokenizerError says what was looked for, or what is wrong with the file.
     """
     if (folder is None) == (gguf_metadata is None):
         raise TokenizerError("Give either a folder (or a tokenizer file) or GGUF metadata, and not both.")
@@ -89,7 +89,7 @@ def _load_file(path: Path, settings: Settings) -> Tokenizer:
     from ostro.tokenizer import mistral, tiktoken
 
     if tiktoken.looks_like_ranks(head):
-        return tiktoken.load_tiktoken(path, eos=settings.eos, chat_template=settings.chat_template)
+        return tiktoken.load_tiktoken(path, settings)
     added = read_added_tokens(path.parent)
     return mistral.load_sentencepiece(path, settings, added)
 
@@ -98,7 +98,7 @@ def _load_json(path: Path, head: bytes, settings: Settings) -> Tokenizer:
     if path.name.startswith("tekken") or b'"default_num_special_tokens"' in head:
         from ostro.tokenizer.mistral import load_tekken
 
-        return load_tekken(path, chat_template=settings.chat_template)
+        return load_tekken(path, settings)
     from ostro.tokenizer.hf import load_hf
 
     return load_hf(path, settings)

@@ -98,6 +98,7 @@ def load_sentencepiece(
         version=spm_version(path.name, pieces, names),
         chat_template=settings.chat_template,
         dummy_prefix=encoder.dummy_prefix,
+        adds_bos=settings.adds_bos,
     )
     return SentencePieceTokenizer(vocabulary, encoder)
 
@@ -123,8 +124,11 @@ class TekkenTokenizer(VocabularyTokenizer):
     """kind "tekken": Mistral's byte-level BPE, whose control tokens come first in the vocabulary."""
 
 
-def load_tekken(path: Path, *, chat_template: str | None = None, version: str | None = None) -> TekkenTokenizer:
-    """A tokenizer of a tekken.json; `version` overrides the one that the file states."""
+def load_tekken(path: Path, settings: Settings | None = None, *, version: str | None = None) -> TekkenTokenizer:
+    """A tokenizer of a tekken.json; `version` overrides the one that the file states.
+
+    Of `settings` the names of BOS and EOS do not count: a Tekken vocabulary has its own.
+    """
     from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
     try:
@@ -137,6 +141,7 @@ def load_tekken(path: Path, *, chat_template: str | None = None, version: str | 
             f"{path} is no Tekken vocabulary that can be read: {detail}. It may be truncated, or newer than the "
             "installed mistral-common; fetch it again, or upgrade mistral-common."
         ) from None
+    settings = settings or Settings()
     control = frozenset(tekken.special_ids)
     names = {tekken.id_to_piece(i): i for i in control}
     token_bytes = [tekken.id_to_byte_piece(i) for i in range(tekken.n_words)]
@@ -150,7 +155,8 @@ def load_tekken(path: Path, *, chat_template: str | None = None, version: str | 
         bos_id=names.get(BOS_NAMES[0]),
         eos_id=names.get(EOS_NAMES[0]),
         version=version or f"{tekken.version.value}-tekken",
-        chat_template=chat_template,
+        chat_template=settings.chat_template,
+        adds_bos=settings.adds_bos,
     )
     return TekkenTokenizer(vocabulary, TekkenEncoder(tekken))
 

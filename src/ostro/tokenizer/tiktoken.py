@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ostro.errors import TokenizerError
+from ostro.tokenizer.files import Settings
 from ostro.tokenizer.vocabulary import Vocabulary, VocabularyTokenizer, readable
 
 LLAMA3_PATTERN = (
@@ -94,10 +95,14 @@ def looks_like_ranks(head: bytes) -> bool:
     return bool(newline) and rank.isdigit() and _decoded(token) is not None
 
 
-def load_tiktoken(path: Path, *, eos: str | None = None, chat_template: str | None = None) -> TiktokenTokenizer:
-    """A tokenizer of Meta's file; the 256 special tokens have the ids from its number of ranks on."""
+def load_tiktoken(path: Path, settings: Settings | None = None) -> TiktokenTokenizer:
+    """A tokenizer of Meta's file; the 256 special tokens have the ids from its number of ranks on.
+
+    `settings` may name another EOS of them; BOS is <|begin_of_text|>.
+    """
     import tiktoken
 
+    settings = settings or Settings()
     ranks = read_ranks(path)
     names = special_tokens()
     special = {name: len(ranks) + i for i, name in enumerate(names)}
@@ -110,8 +115,9 @@ def load_tiktoken(path: Path, *, eos: str | None = None, chat_template: str | No
         token_bytes=[*tokens, *[b""] * len(names)],
         control=frozenset(special.values()),
         bos_id=special["<|begin_of_text|>"],
-        eos_id=special.get(eos or "", special["<|end_of_text|>"]),
-        chat_template=chat_template,
+        eos_id=special.get(settings.eos or "", special["<|end_of_text|>"]),
+        chat_template=settings.chat_template,
+        adds_bos=settings.adds_bos,
     )
     return TiktokenTokenizer(vocabulary, TiktokenEncoder(encoding))
 

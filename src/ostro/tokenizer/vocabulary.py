@@ -80,6 +80,7 @@ class Vocabulary:
     version: str | None = None
     chat_template: str | None = None
     dummy_prefix: bool = False
+    adds_bos: bool = True
 
     def __post_init__(self) -> None:
         """Refuse ids outside the table."""
@@ -137,6 +138,11 @@ class VocabularyTokenizer:
     def eos_id(self) -> int | None:
         """End of a sequence."""
         return self._vocabulary.eos_id
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a plain text is to begin with BOS."""
+        return self._vocabulary.adds_bos and self._vocabulary.bos_id is not None
 
     @property
     def control_tokens(self) -> Mapping[str, int]:

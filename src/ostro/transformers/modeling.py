@@ -34,7 +34,6 @@ class PreTrainedModel(nn.Module):
     config_class: ClassVar[type[PreTrainedConfig]]
     base_model_prefix: ClassVar[str] = "model"
     has_lm_head: ClassVar[bool] = False
-    supports_gradient_checkpointing: ClassVar[bool] = True
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__()

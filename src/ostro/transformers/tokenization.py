@@ -52,7 +52,7 @@ class PreTrainedTokenizer:
         self.padding_side = options.pop("padding_side", None) or "left"
         self.truncation_side = options.pop("truncation_side", None) or "right"
         self.model_max_length = int(min(options.pop("model_max_length", None) or 10**30, 10**30))
-        self.add_bos_token = _default(options.pop("add_bos_token", None), tokenizer.bos_id is not None)
+        self.add_bos_token = _default(options.pop("add_bos_token", None), tokenizer.adds_bos)
         self.add_eos_token = _default(options.pop("add_eos_token", None), False)
         self.chat_template = options.pop("chat_template", None)
         self.name_or_path = str(options.pop("name_or_path", ""))
