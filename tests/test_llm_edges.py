@@ -222,3 +222,12 @@ def test_threads_are_counted(tiny_checkpoint: Callable[[str], Path], count: Any)
 def test_a_model_is_named(model: Any) -> None:
     with pytest.raises(ModelNotFoundError, match="a folder, a GGUF file"):
         LLM(model)
+
+
+def test_bos_is_put_in_front_unless_the_checkpoint_says_otherwise(tmp_path: Path) -> None:
+    folder = save_tiny("mistral-7b-v0.3", tmp_path / "model", vocab_size=32768)
+    shutil.copy(bundled("v3").source, folder / "tokenizer.model.v3")
+    ids = bundled("v3").encode("Hello")
+    assert LLM(folder).generate("Hello", GREEDY)[0].prompt_token_ids == [1, *ids]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"add_bos_token": False}))
+    assert LLM(folder).generate("Hello", GREEDY)[0].prompt_token_ids == ids

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from ostro import __version__
+from ostro import LLM, __version__
 from ostro.cli import info
 from ostro.cli.app import COMMANDS
+from ostro.cli.options import LoadOptions
 
 Run = Callable[..., Any]
 
@@ -74,6 +75,53 @@ def test_debug_shows_the_traceback(ostro: Run) -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "ModelNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args", [["-v", "generate"], ["--verbose", "generate"], ["generate", "-v"], ["generate", "--verbose"]]
+)
+def test_verbose_shows_what_is_done(
+    run: Run, chat_model: Path, monkeypatch: pytest.MonkeyPatch, args: list[str]
+) -> None:
+    from ostro.log import logger
+
+    def load(self: LoadOptions, model: str, **more: object) -> LLM:
+        logger.info("%s is being loaded", "it")
+        return LLM(model)
+
+    monkeypatch.setattr(LoadOptions, "load", load)
+    options = ["-m", chat_model, "a", "--max-tokens", "1", "--seed", "1"]
+    shown = run(*args, *options)
+    assert "ostro: it is being loaded\n" in shown.err
+    quiet = run("generate", *options)
+    assert (quiet.err, quiet.out) == ("", shown.out)
+
+
+def test_debug_after_the_command(ostro: Run) -> None:
+    assert "Traceback" in ostro("info", "no-such-model", "--debug").stderr
+
+
+def test_help_shows_no_types(ostro: Run) -> None:
+    for name, _, _ in COMMANDS:
+        text = ostro(name, "--help").stdout
+        for word in ("<bool>", "<str>", "list[", "<int>", "<path>", "BOOLEAN", " TEXT "):
+            assert word not in text or (word, name) in {(" TEXT ", n) for n in ("generate", "run", "chat", "tokenize")}
+
+
+@pytest.mark.parametrize("where", ["ostro.cli.app", "ostro.cli.console", "typer"])
+def test_ctrl_c_while_starting_is_130_without_a_traceback(environment: dict[str, str], where: str) -> None:
+    code = (
+        "import builtins, sys\n"
+        "real = builtins.__import__\n"
+        "def interrupted(name, *args, **kwargs):\n"
+        f"    if name == {where!r}: raise KeyboardInterrupt\n"
+        "    return real(name, *args, **kwargs)\n"
+        "builtins.__import__ = interrupted\n"
+        "from ostro.cli import main\n"
+        "main(['--version'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
 
 
 def test_a_pipe_gets_no_colours(ostro: Run) -> None:

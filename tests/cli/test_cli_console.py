@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostro.cli.console import binary_size, count, decimal_size, printable
+from ostro.cli.console import binary_size, count, decimal_size, plural, print_rows, printable, wrapped
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,32 @@ def test_sizes(number: int, binary: str, decimal: str) -> None:
 def test_counts() -> None:
     assert count(7_248_023_552) == "7.25 billion"
     assert count(260_032) == "260,032"
+
+
+def test_plurals() -> None:
+    assert [plural(n, "token") for n in (0, 1, 2)] == ["0 tokens", "1 token", "2 tokens"]
+
+
+def test_lines_end_between_words() -> None:
+    path = "/a/very/long/path/to/a/model"
+    assert wrapped(f"error: {path} is not 안녕하세요 there", 12) == ["error:", path, "is not", "안녕하세요", "there"]
+    assert wrapped("a  b   c\n\n  d", 80) == ["a  b   c", "", "  d"]
+    assert wrapped("", 80) == [""]
+
+
+@given(st.text(), st.integers(1, 30))
+def test_wrapping_loses_no_word(text: str, width: int) -> None:
+    shown = printable(text)
+    lines = wrapped(shown, width)
+    assert "".join("".join(lines).split()) == "".join(shown.split())
+    assert all(len(line) <= width for line in lines if line.isascii() and " " in line.strip())
+
+
+def test_rows_are_aligned_by_columns_of_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(("N", "WORD", "LAST"), [("1", "안녕", "a"), ("100", "b\x1b", "")], right=("N",))
+    assert capsys.readouterr().out == "  N  WORD  LAST\n  1  안녕  a\n100  b\ufffd\n"
+    print_rows(("A", "B"), [])
+    assert capsys.readouterr().out == "A  B\n"
 
 
 def test_escape_sequences_are_disarmed() -> None:

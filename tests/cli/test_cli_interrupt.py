@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ostro import SamplingParams
+from ostro.chat import Prompt, Segment
 from ostro.cli import chat_session
 from ostro.cli.chat_commands import run_line
 from ostro.cli.interrupt import LostPatience, StopOnInterrupt
@@ -123,11 +124,13 @@ def test_a_question_stopped_before_the_first_word_can_be_asked_again(
 class Talker:
     """Stands in for a model: always the same answer."""
 
+    max_model_len = 100
+
     def __init__(self, *words: str) -> None:
         self.words = words
 
-    def render(self, *_args: Any, **_options: Any) -> list[int]:
-        return [1]
+    def render(self, *_args: Any, **_options: Any) -> Prompt:
+        return Prompt((Segment("control", (1,), "<s>", "bos"),), "mistral-v3")
 
     @contextmanager
     def stream(self, *_args: Any) -> Iterator[Iterator[Any]]:

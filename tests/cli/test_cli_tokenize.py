@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 Run = Callable[..., Any]
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260K"
@@ -121,6 +123,19 @@ def test_text_from_stdin_and_the_table(run: Run) -> None:
     assert run("tokenize", "--tokenizer", "v3", "--no-bos", "--json", stdin="").json["token_ids"] == []
 
 
+def test_rows_in_thousands_are_aligned(run: Run) -> None:
+    words = ["alpha", "안녕하세요", "\u3000", "x" * 40]
+    result = run("tokenize", "--tokenizer", "v3-tekken", " ".join(words * 800))
+    lines = result.out.splitlines()
+    assert len(lines) == 1 + int(result.err.split()[0])
+    kinds = {cell_len(re.match(r"(.*?)(text|byte|control) +\S+$", line)[1]) for line in lines[1:]}  # type: ignore[index]
+    assert len(kinds) == 1
+
+
+def test_one_token_is_no_tokens(run: Run) -> None:
+    assert "1 token for 1 character (" in run("tokenize", "--tokenizer", "v3", "--no-bos", "a").err
+
+
 def test_compare_of_texts(run: Run) -> None:
     rows = run("tokenize", "--compare", "v1", "v3-tekken", "--text", "안녕하세요", "--no-bos", "--json").json[
         "tokenizers"
@@ -171,6 +186,9 @@ def test_options_of_a_chat(run: Run) -> None:
         (["--tokenizer", "v3", "--chat", "-"], '{"messages": [], "model": "x"}', 1, "'model'"),
         (["--tokenizer", "v3", "--chat", "-"], '{"messages": [1]}', 1, "list of messages"),
         (["--tokenizer", "v3", "--chat", "-"], '{"messages": [], "tools": {}}', 1, "tools must be a list"),
+        (["--tokenizer", "v3", "--chat", "-"], '{"messages": [], "safe_prompt": 1}', 1, "safe_prompt must be true or"),
+        (["--tokenizer", "v3", "--chat", "-"], '{"messages": [], "today": "soon"}', 1, "YYYY-MM-DD, not 'soon'"),
+        (["--tokenizer", "v3", "a", "--today", "2026-03-31"], "", 2, "--chat"),
         (["--tokenizer", "v3", "--chat", "/no/such/file"], "", 1, "cannot be read"),
         (["--tokenizer", "v3"], b"\xff", 1, "0xff at position 0"),
     ],

@@ -215,6 +215,16 @@ def test_without_torch_the_extra_is_named() -> None:
     assert "pip install 'ostro[torch]'" in run_python(code)
 
 
+def test_a_name_of_transformers_that_is_not_here() -> None:
+    from ostro import transformers
+
+    assert not hasattr(transformers, "AutoModelForSeq2SeqLM")
+    with pytest.raises(AttributeError, match=r"has no 'Trainer'\. It has: AutoConfig, .*use transformers itself"):
+        _ = transformers.Trainer
+    with pytest.raises(ImportError, match="cannot import name 'TFMistralModel'"):
+        from ostro.transformers import TFMistralModel  # noqa: F401
+
+
 def test_every_public_name_is_there() -> None:
     for name in transformers.__all__:
         assert getattr(transformers, name).__name__ == name

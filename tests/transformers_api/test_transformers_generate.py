@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -157,11 +158,13 @@ def test_processors_and_criteria(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"num_beams": 4}, "num_beams"),
         ({"penalty_alpha": 0.6}, "penalty_alpha"),
-        ({"no_repeat_ngram_size": 3}, "no_repeat_ngram_size"),
-        ({"max_tokens": 3}, "max_tokens"),
-        ({"return_dict_in_generate": True}, "return_dict_in_generate"),
+        ({"no_repeat_ngram_size": 3}, "does not change the scores so. A logits_processor"),
+        ({"max_time": 3.0}, "no clock. One of the stopping_criteria"),
+        ({"num_beams": 4}, r"greedy decoding and sampling only\. Leave num_beams out"),
+        ({"max_tokens": 3}, "generate has no argument 'max_tokens'"),
+        ({"output_scores": True}, r"output_scores=True: generate returns the ids \(B, T\) and nothing else"),
+        ({"return_dict_in_generate": True}, "return_dict_in_generate=True: generate returns the ids"),
         ({"temperature": 0.0, "do_sample": True}, "do_sample=False"),
         ({"top_p": 1.5}, "top_p"),
         ({"top_k": -1}, "top_k"),
@@ -180,6 +183,26 @@ def test_what_cannot_be_honoured_is_refused_by_name(pair: Pair, arguments: dict[
     ours, _ = pair("nemo")
     with pytest.raises(RequestError, match=match):
         ours.generate(torch.tensor([[1, 5, 9]]), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "match"),
+    [("frobnicate", 1, "no argument 'frobnicate'"), ("num_beams", 4, "greedy"), ("top_p", 1.5, "at most 1, not 1.5")],
+)
+def test_a_field_of_generation_config_json_is_said_to_be_of_the_file(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path, name: str, value: float, match: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_checkpoint("nemo"), folder)
+    (folder / "generation_config.json").write_text(json.dumps({name: value}))
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.tensor([[1, 5, 9]])
+    with pytest.raises(RequestError, match=f"generation_config.json states {name} = {value}: .*{match}.* {name}=None"):
+        model.generate(ids, max_new_tokens=2)
+    assert model.generate(ids, max_new_tokens=2, **{name: None}).shape == (1, 5)
+    with pytest.raises(RequestError) as caught:
+        model.generate(ids, max_new_tokens=2, **{name: 7.5})
+    assert "generation_config.json" not in str(caught.value)
 
 
 def test_neutral_values_of_what_is_not_computed_are_accepted(pair: Pair) -> None:

@@ -14,6 +14,7 @@ import transformers
 from tiny import VARIANTS, make_model
 
 import ostro.transformers as ours
+from ostro import LLM
 from ostro.checkpoint.open import open_checkpoint
 from ostro.errors import BackendError, CheckpointError, ConfigError, ModelNotFoundError, RequestError
 from ostro.transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, MistralForCausalLM
@@ -139,12 +140,21 @@ def test_a_gpu_that_is_not_there_is_named_with_what_is(tiny_checkpoint: Callable
             move()
     with pytest.raises(BackendError, match='Use "cpu"'):
         AutoModelForCausalLM.from_pretrained(tiny_checkpoint("llama-3.2"), device_map="cuda")
+    with pytest.raises(BackendError, match='Use "cpu", or "auto"') as caught:
+        LLM(tiny_checkpoint("llama-3.2"), backend="torch", device="cuda")
+    assert "device_map" not in str(caught.value)  # LLM and the command line have no such argument
+
+
+def test_the_device_auto_of_the_message_is_there_in_both_interfaces(tiny_checkpoint: Callable[[str], Path]) -> None:
+    LLM(tiny_checkpoint("llama-3.2"), backend="torch", device="auto")
+    assert AutoModelForCausalLM.from_pretrained(tiny_checkpoint("llama-3.2"), device_map="auto").device is not None
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
         ({"max_memory": {0: "1GB"}}, RequestError, "max_memory"),
+        ({"foo": 1}, RequestError, "It takes: attn_implementation, .*use_safetensors, and the fields of its config"),
         ({"trust_remote_code": True}, RequestError, "runs no code"),
         ({"attn_implementation": "paged"}, RequestError, "sdpa, eager, flash_attention_2"),
         ({"revision": "main"}, RequestError, "revision"),

@@ -193,6 +193,27 @@ def test_options_and_errors(chat_folder: Callable[..., Path], tokenizer: PreTrai
     assert tokenizer.all_special_ids == sorted(tokenizer.tokenizer.control_tokens.values())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named", "match"),
+    [
+        ({"text": None}, "text", "not NoneType"),
+        ({"text": 5}, "text", "not int"),
+        ({"text": b"a"}, "text", "not bytes"),
+        ({"text": {"a": 1}}, "text", "not dict"),
+        ({"text": ["a", None]}, "text", "a list with NoneType in it"),
+        ({"text": "a", "text_pair": "b"}, "text_pair", "one text"),
+        ({"text": "a", "return_offsets_mapping": True}, "return_offsets_mapping", "It takes: add_special_tokens, "),
+    ],
+)
+def test_what_a_call_refuses(tokenizer: PreTrainedTokenizer, arguments: dict[str, Any], named: str, match: str) -> None:
+    for call in (tokenizer, tokenizer.encode):
+        with pytest.raises(RequestError, match=match) as caught:
+            call(**arguments)
+        assert caught.value.param == named
+    with pytest.raises(RequestError, match="text_pair"):
+        tokenizer("a", "b")  # type: ignore[arg-type]
+
+
 def test_files_beside_the_vocabulary(chat_folder: Callable[..., Path], tmp_path: Path) -> None:
     shutil.copy(chat_folder() / "tokenizer.model", tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(

@@ -10,7 +10,7 @@ from pathlib import Path
 from ostro.cli.chat_session import Session
 from ostro.cli.console import print_error, print_note, write
 from ostro.cli.interrupt import LostPatience
-from ostro.errors import OstroError
+from ostro.errors import OstroError, PromptError
 
 HOW_TO_LEAVE = "(Ctrl-D or /exit leaves)"
 
@@ -27,30 +27,47 @@ class Command:
 def run_line(session: Session, line: str) -> bool:
     """Do what one line asks for; False when it asks to leave.
 
-    Errors are shown, and the conversation goes on; so it does after Ctrl-C, which comes a little late when the answer
-    has just ended. LostPatience alone passes.
+    Errors are shown and noted in the session, and the conversation goes on; so it does after Ctrl-C, which comes a
+    little late when the answer has just ended. LostPatience alone passes.
     """
     try:
-        if not line.startswith("/"):
-            session.ask(line.strip())
-            return True
-        name, _, argument = line[1:].strip().partition(" ")
-        if name in ("exit", "quit", "bye"):
-            return False
-        command = COMMANDS.get(name)
-        if command is None:
-            names = ", ".join(f"/{known}" for known in COMMANDS)
-            print_error(
-                f"There is no command /{name}; there are {names}. To send a line that begins with /, put a space first."
-            )
-        else:
-            command.action(session, argument.strip())
-    except OstroError as error:
-        print_error(str(error))
+        return _run_line(session, line)
     except LostPatience:
         raise
     except KeyboardInterrupt:
         print_note(HOW_TO_LEAVE)
+    return True
+
+
+def _run_line(session: Session, line: str) -> bool:
+    try:
+        if line.startswith("/"):
+            return _run_command(session, line[1:].strip())
+        session.ask(line.strip())
+    except OstroError as error:
+        session.has_failed = True
+        print_error(str(error))
+    return True
+
+
+def _run_command(session: Session, line: str) -> bool:
+    """False for /exit. PromptError for what is no command, or is no argument of it."""
+    typed, argument = [*line.split(maxsplit=1), "", ""][:2]
+    name = typed.lower() or "help"
+    command = COMMANDS.get("exit" if name in ("quit", "bye") else name)
+    if command is None:
+        names = ", ".join(f"/{known}" for known in COMMANDS)
+        raise PromptError(
+            f"There is no command /{typed}; there are {names}. To send a line that begins with /, put a space first."
+        )
+    if argument and not command.argument:
+        raise PromptError(
+            f"/{name} takes nothing after it, but {argument!r} stands there. Type /{name} alone; to send the line to "
+            "the model, put a space first."
+        )
+    if command is COMMANDS["exit"]:
+        return False
+    command.action(session, argument)
     return True
 
 
@@ -66,7 +83,13 @@ def _system(session: Session, argument: str) -> None:
         session.system = None
     elif argument:
         session.system = argument
-    print_note(f"System message: {session.system}" if session.system else "There is no system message.")
+    if session.system:
+        print_note(f"System message: {session.system}")
+    guardrail = "Mistral's guardrail (--safe-prompt)"
+    if session.has_safe_prompt:
+        print_note(f"{guardrail} stands before it." if session.system else f"The system message is {guardrail}.")
+    elif not session.system:
+        print_note("There is no system message.")
 
 
 def _reset(session: Session, _argument: str) -> None:
@@ -84,19 +107,17 @@ def _history(session: Session, _argument: str) -> None:
 
 def _save(session: Session, argument: str) -> None:
     if not argument:
-        print_error("Name the file: /save FILE.json")
-        return
+        raise PromptError("Name the file: /save FILE.json")
     path = Path(argument).expanduser()
-    text = json.dumps({"messages": session.with_system()}, ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(session.saved(), ensure_ascii=False, indent=2) + "\n"
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        print_error(f"{path} exists already; choose another name.")
+        raise PromptError(f"{path} exists already; choose another name.") from None
     except OSError as error:
-        print_error(f"{path} cannot be written: {error.strerror}.")
-    else:
-        print_note(f"Saved to {path}. `ostro tokenize --chat {path}` shows its tokens.")
+        raise PromptError(f"{path} cannot be written: {error.strerror}.") from None
+    print_note(f"Saved to {path}. `ostro tokenize -m MODEL --chat {path}` shows its tokens.")
 
 
 COMMANDS: Mapping[str, Command] = {

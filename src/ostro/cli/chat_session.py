@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ostro.cli.console import print_note, write
+from ostro.cli.console import plural, print_note, write
 from ostro.cli.interrupt import StopOnInterrupt
 from ostro.errors import PromptError
 
@@ -20,7 +21,7 @@ Message = dict[str, str]
 class Session:
     """One conversation with a model. `messages` are what was said, without the system message.
 
-    `rendering` are further arguments of `LLM.render`.
+    `rendering` are further arguments of `LLM.render`. `has_failed`: a line could not be done; who reads lines notes it.
     """
 
     def __init__(
@@ -29,49 +30,89 @@ class Session:
         self.llm = llm
         self.system = system
         self.messages: list[Message] = []
+        self.has_failed = False
         self._params = params
         self._rendering = rendering
         self._quiet = quiet
         self._question: str | None = None
         self._answered = False
-        self.has_failed = False
+        self._states_date = False
+
+    @property
+    def has_safe_prompt(self) -> bool:
+        """Whether Mistral's guardrail stands in front of the system message."""
+        return bool(self._rendering.get("safe_prompt"))
 
     def with_system(self, messages: Sequence[Message] | None = None) -> list[Message]:
         """The messages as the model gets them."""
         said = self.messages if messages is None else messages
         return [*([{"role": "system", "content": self.system}] if self.system else []), *said]
 
+    def saved(self) -> dict[str, Any]:
+        """The conversation as JSON, with all that `ostro tokenize --chat` needs to make the same prompt of it."""
+        today = self._rendering.get("today")
+        around = {
+            "tools": self._rendering.get("tools"),
+            "safe_prompt": self.has_safe_prompt,
+            "chat_format": self._rendering.get("format"),
+            "today": today.isoformat() if today is not None and self._states_date else None,
+        }
+        return {"messages": self.with_system(), **{key: value for key, value in around.items() if value}}
+
     def reset(self) -> None:
         """Forget what was said."""
         self.messages = []
-        self._question = None
+        self._question, self._answered = None, False
 
     def retry(self) -> None:
-        """Ask the last question again; the answer that it had is forgotten."""
+        """Ask the last question again; the answer that it had is forgotten when the new one begins."""
         if self._question is None:
-            raise PromptError("There is no question to ask again.")
-        if self._answered:
-            del self.messages[-2:]
-        self.ask(self._question)
+            raise PromptError("There is nothing to ask again.")
+        self._turn(self._question, self.messages[:-2] if self._answered else self.messages)
 
     def ask(self, text: str) -> None:
         """Stream the answer to `text` and keep both. Where there is no answer, only /retry remembers the question."""
         self._question, self._answered = text, False
+        self._turn(text, self.messages)
+
+    def _turn(self, text: str, before: list[Message]) -> None:
         question = {"role": "user", "content": text}
-        prompt = self._render([*self.messages, question])
-        pace = Pace(num_prompt_tokens=len(prompt))
+        prompt = self._render([*before, question])
+        params = self._fitting(len(prompt), is_first=not before)
+        pace = Pace(len(prompt), self.llm.max_model_len)
         texts: list[str] = []
-        stopped = self._stream(prompt, pace, texts)
+        self.messages, self._answered = before, False
+        stopped = self._stream(prompt, params, pace, texts)
         answer = "".join(texts)
         if answer:  # kept before anything more is printed: there Ctrl-C may leave this method
-            self.messages += [question, {"role": "assistant", "content": answer}]
+            self.messages = [*before, question, {"role": "assistant", "content": answer}]
             self._answered = True
             write("" if answer.endswith("\n") else "\n")
         self._note(pace, stopped=stopped)
 
-    def _stream(self, prompt: Prompt, pace: Pace, texts: list[str]) -> bool:
+    def _fitting(self, num_prompt_tokens: int, *, is_first: bool) -> SamplingParams:
+        """The parameters for as much as there is room for; PromptError, with the way out, where there is none."""
+        limit = self.llm.max_model_len
+        room, wanted = limit - num_prompt_tokens, self._params.max_tokens
+        if room < 1:
+            numbers = f"{num_prompt_tokens} tokens, and the context holds {limit}, the answer included"
+            possible = self.llm.config.max_position_embeddings
+            more = f" This model can have up to {possible}: see --max-model-len." if limit < possible else ""
+            if is_first:
+                raise PromptError(f"The message is too long: its prompt has {numbers}. Send a shorter one.{more}")
+            raise PromptError(
+                f"The conversation is too long for this message: its prompt has {numbers}. /reset begins anew.{more}"
+            )
+        if wanted is None or wanted <= room:
+            return self._params
+        if not self._quiet:
+            way_out = "" if is_first else "; /reset begins anew"
+            print_note(f"(there is room for {plural(room, 'token')} more, not for {wanted}{way_out})")
+        return replace(self._params, max_tokens=room, min_tokens=min(room, self._params.min_tokens))
+
+    def _stream(self, prompt: Prompt, params: SamplingParams, pace: Pace, texts: list[str]) -> bool:
         """Print the answer while it comes, and add it to `texts`; True if Ctrl-C cut it short."""
-        with StopOnInterrupt() as stop, self.llm.stream(prompt, self._params) as stream:
+        with StopOnInterrupt() as stop, self.llm.stream(prompt, params) as stream:
             for chunk in stream:
                 pace.count(len(chunk.token_ids))
                 pace.finish_reason = chunk.finish_reason
@@ -82,7 +123,9 @@ class Session:
         return stop.wanted
 
     def _render(self, messages: list[Message]) -> Prompt:
-        return self.llm.render(self.with_system(messages), **self._rendering)
+        prompt = self.llm.render(self.with_system(messages), **self._rendering)
+        self._states_date = not prompt.format_name.startswith("mistral")
+        return prompt
 
     def _note(self, pace: Pace, *, stopped: bool) -> None:
         if stopped:
@@ -96,8 +139,9 @@ class Session:
 class Pace:
     """Counts tokens and time of one answer. `finish_reason` is that of the engine."""
 
-    def __init__(self, num_prompt_tokens: int) -> None:
+    def __init__(self, num_prompt_tokens: int, max_model_len: int) -> None:
         self.num_prompt_tokens = num_prompt_tokens
+        self.max_model_len = max_model_len
         self.num_tokens = 0
         self.finish_reason: str | None = None
         self._begin = time.perf_counter()
@@ -115,8 +159,12 @@ class Pace:
 
     def __str__(self) -> str:
         """ "128 tokens, 12.3 tokens/s; prompt 45 tokens, 0.8 s to the first"; speed is that after the first token."""
-        words = f"{self.num_tokens} token{'s' * (self.num_tokens != 1)}"
+        words = plural(self.num_tokens, "token")
         if self._last > self._first:
             words += f", {(self.num_tokens - self._with_first) / (self._last - self._first):.1f} tokens/s"
-        words += f"; prompt {self.num_prompt_tokens} tokens, {self._first - self._begin:.2f} s to the first"
-        return words + ("; cut off by the limit of tokens" if self.finish_reason == "length" else "")
+        words += f"; prompt {plural(self.num_prompt_tokens, 'token')}, {self._first - self._begin:.2f} s to the first"
+        if self.finish_reason != "length":
+            return words
+        if self.num_prompt_tokens + self.num_tokens >= self.max_model_len:
+            return words + "; cut off: the context is full (/reset begins anew)"
+        return words + "; cut off by the limit of tokens"

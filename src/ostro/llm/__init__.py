@@ -256,8 +256,9 @@ class LLM:
         if isinstance(prompt, Prompt):
             return list(prompt.token_ids)
         if isinstance(prompt, str):
-            bos = self.tokenizer.bos_id
-            return [*([] if bos is None else [bos]), *self.tokenizer.encode(prompt)]
+            tokenizer = self.tokenizer
+            bos = [tokenizer.bos_id] if tokenizer.adds_bos and tokenizer.bos_id is not None else []
+            return [*bos, *tokenizer.encode(prompt)]
         return token_ids(prompt)
 
     def _at_start(self, prompt: PromptLike, ids: list[int]) -> bool:

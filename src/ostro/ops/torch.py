@@ -261,7 +261,7 @@ def find_device(device: str | int | torch.device) -> torch.device:
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise BackendError(
             f"The device {str(found)!r} is not here: PyTorch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-            'devices. Use "cpu", or device_map="auto", which takes a GPU only where there is one.'
+            'devices. Use "cpu", or "auto", which takes a GPU only where there is one.'
         )
     if found.type == "mps" and not torch.backends.mps.is_available():
         raise BackendError('The device "mps" is not here: PyTorch sees no Apple GPU. Use "cpu".')

@@ -110,7 +110,10 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a class when it is asked for (PEP 562), so that importing the package does not load PyTorch."""
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(
+            f"module {__name__!r} has no {name!r}. It has: {', '.join(__all__)}. For other classes use transformers "
+            "itself, which reads what save_pretrained writes here."
+        )
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

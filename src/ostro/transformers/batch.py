@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import UserDict
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -81,6 +82,20 @@ def pad_rows(
 def _pad(row: list[int], missing: int, pad_id: int, side: str) -> tuple[list[int], list[int]]:
     fill, hidden, shown = [pad_id] * missing, [0] * missing, [1] * len(row)
     return ([*fill, *row], [*hidden, *shown]) if side == "left" else ([*row, *fill], [*shown, *hidden])
+
+
+def text_list(text: Any) -> list[str]:
+    """One text or several as a list; RequestError for what is no text."""
+    if isinstance(text, str):
+        return [text]
+    shown = type(text).__name__
+    if isinstance(text, Iterable) and not isinstance(text, Mapping | bytes):
+        texts = list(text)
+        others = [type(item).__name__ for item in texts if not isinstance(item, str)]
+        if not others:
+            return texts
+        shown = f"a {shown} with {others[0]} in it"
+    raise RequestError(f"text must be a string or a list of strings, not {shown}.", param="text")
 
 
 def token_list(ids: Any) -> list[int]:

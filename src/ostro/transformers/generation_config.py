@@ -37,6 +37,16 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 """Fields of HF's that `generate` does not compute, with the values that ask for nothing; null asks for nothing too."""
 
+_OUTPUTS = (
+    "output_scores", "output_logits", "output_attentions", "output_hidden_states", "return_dict_in_generate",
+)  # fmt: skip
+_OF_SCORES = (
+    "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty", "typical_p",
+    "epsilon_cutoff", "eta_cutoff", "top_h", "remove_invalid_values", "renormalize_logits", "guidance_scale",
+    "bad_words_ids", "suppress_tokens", "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id",
+    "sequence_bias", "exponential_decay_length_penalty", "watermarking_config",
+)  # fmt: skip
+
 _BOOKKEEPING = ("transformers_version", "_from_model_config", "_commit_hash", "compile_config", "cache_config")
 
 
@@ -68,6 +78,7 @@ class GenerationConfig:
         for name in DEFAULTS:
             setattr(self, name, values.pop(name, None))
         self.extra: dict[str, Any] = {k: v for k, v in values.items() if v is not None and k not in _BOOKKEEPING}
+        self._file: tuple[Path, Mapping[str, Any]] | None = None  # what a checkpoint's file states, for messages
 
     @classmethod
     def from_model_config(cls, config: PreTrainedConfig) -> GenerationConfig:
@@ -79,7 +90,12 @@ class GenerationConfig:
         """`generation_config.json` of a checkpoint, with the config's token ids where it states none."""
         own = cls.from_model_config(config)
         file = folder / "generation_config.json"
-        return own.merged(read_json(file)) if file.is_file() else own
+        if not file.is_file():
+            return own
+        stated = read_json(file)
+        merged = own.merged(stated)
+        merged._file = (file, stated)
+        return merged
 
     def merged(self, values: Mapping[str, Any]) -> GenerationConfig:
         """These settings, replaced by those in `values` that are not None."""
@@ -91,7 +107,9 @@ class GenerationConfig:
 
         An argument that is None is stated: it turns off what the settings turn on, as in transformers.
         """
-        return GenerationConfig(**{**DEFAULTS, **model.to_dict(), **self.to_dict(), **arguments})
+        settings = GenerationConfig(**{**DEFAULTS, **model.to_dict(), **self.to_dict(), **arguments})
+        settings._file = model._file
+        return settings
 
     def to_dict(self) -> dict[str, Any]:
         """What is stated."""
@@ -109,22 +127,26 @@ class GenerationConfig:
         """RequestError for a field that `generate` cannot honour, and for a value out of range."""
         for name, value in self.extra.items():
             if name not in _NEUTRAL:
-                raise RequestError(
+                raise self._refusal(
+                    name,
+                    value,
                     f"generate has no argument {name!r}. It takes: {', '.join(sorted(DEFAULTS))}, and inputs, "
                     "attention_mask, generation_config, logits_processor, stopping_criteria, streamer, generator, "
                     "tokenizer.",
-                    param=name,
                 )
             if value not in _NEUTRAL[name]:
-                raise RequestError(
-                    f"{name}={value!r}: generate does greedy decoding and sampling only. "
-                    f"Leave {name} out{', or set num_beams=1' if name == 'num_beams' else ''}.",
-                    param=name,
-                )
+                raise self._refusal(name, value, f"{name}={value!r}: {_why_not(name)}", f"Leave {name} out.")
         for name, allowed, test in _RANGES:
             value = getattr(self, name)
             if value is not None and not test(value):
-                raise RequestError(f"{name} must be {allowed}, not {value!r}.", param=name)
+                raise self._refusal(name, value, f"{name} must be {allowed}, not {value!r}.")
+
+    def _refusal(self, name: str, value: Any, text: str, remedy: str = "") -> RequestError:
+        """Begins with the file that states the value, if one does: then it is not the caller's."""
+        file, stated = self._file or (None, {})
+        if file is not None and stated.get(name) == value:
+            text, remedy = f"{file} states {name} = {value!r}: {text}", f"Pass {name}=None, or mend the file."
+        return RequestError(f"{text} {remedy}".rstrip(), param=name)
 
     def eos_ids(self) -> list[int]:
         """`eos_token_id` as a list."""
@@ -139,6 +161,18 @@ class GenerationConfig:
 
     def __repr__(self) -> str:
         return f"GenerationConfig {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
+
+
+def _why_not(name: str) -> str:
+    if name in _OUTPUTS:
+        return "generate returns the ids (B, T) and nothing else. For logits call the model on them: model(ids).logits."
+    if name in _OF_SCORES:
+        return "generate does not change the scores so. A logits_processor, (ids, scores) -> scores, can."
+    if name == "max_time":
+        return "generate looks at no clock. One of the stopping_criteria, (ids, scores) -> bool, can."
+    if name == "trust_remote_code":
+        return "ostro runs no code of a checkpoint."
+    return "generate does greedy decoding and sampling only."
 
 
 def _is_whole(value: Any) -> bool:

@@ -110,7 +110,7 @@ def _config(cls: type[PreTrainedModel], path: Path, name: str, kwargs: dict[str,
     chosen = cls.config_class if config is None else type(config)
     fields = set(chosen().to_dict()) | {"num_labels"}
     overrides = {key: kwargs.pop(key) for key in list(kwargs) if key in fields and key != "model_type"}
-    refuse_unknown(f"{cls.__name__}.from_pretrained", kwargs, (*_ARGUMENTS, "and fields of its config"))
+    refuse_unknown(f"{cls.__name__}.from_pretrained", kwargs, _ARGUMENTS, ", and the fields of its config")
     if isinstance(config, PreTrainedConfig):
         values: dict[str, Any] = config.to_dict()
     elif config is None:

@@ -47,12 +47,13 @@ def take_source(name: str | Path, kwargs: dict[str, Any]) -> Source:
 SOURCE_ARGUMENTS = ("revision", "cache_dir", "local_files_only", "trust_remote_code")
 
 
-def refuse_unknown(where: str, kwargs: Mapping[str, Any], allowed: Collection[str]) -> None:
-    """RequestError that names the arguments nobody took, and those that there are."""
+def refuse_unknown(where: str, kwargs: Mapping[str, Any], allowed: Collection[str], more: str = "") -> None:
+    """RequestError that names the arguments nobody took, and those that there are; `more` goes on after their list."""
     if kwargs:
         name = next(iter(kwargs))
+        taken = ", ".join(sorted(allowed)) + more
         raise RequestError(
-            f"{where} has no argument {name!r} (given as {kwargs[name]!r}). It takes: {', '.join(sorted(allowed))}.",
+            f"{where} has no argument {name!r} (given as {kwargs[name]!r}). It takes: {taken}.",
             param=name,
         )
 

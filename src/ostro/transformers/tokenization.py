@@ -9,19 +9,17 @@ from typing import Any
 
 from ostro.chat import TemplateFormat, render_chat
 from ostro.checkpoint.gguf import GGUFFile
-from ostro.checkpoint.open import open_checkpoint
-from ostro.checkpoint.text import read_json
-from ostro.errors import CheckpointError, ConfigError, RequestError, TokenizerError
+from ostro.errors import RequestError, TokenizerError
 from ostro.tokenizer import StreamDetokenizer, Tokenizer, load_tokenizer
-from ostro.tokenizer.files import read_object
-from ostro.transformers.batch import BatchEncoding, make_batch, pad_rows, token_list
+from ostro.transformers.batch import BatchEncoding, make_batch, pad_rows, text_list, token_list
 from ostro.transformers.sources import SOURCE_ARGUMENTS, refuse_unknown, take_source
+from ostro.transformers.tokenizer_files import OPTIONS, family_of, save_tokenizer, stated_options
 
 __all__ = ["AutoTokenizer", "BatchEncoding", "PreTrainedTokenizer"]
 
-_OPTIONS = (
-    "padding_side", "truncation_side", "model_max_length", "pad_token", "bos_token", "eos_token", "add_bos_token",
-    "add_eos_token", "chat_template",
+_CALL = (
+    "text", "add_special_tokens", "padding", "truncation", "max_length", "pad_to_multiple_of", "padding_side",
+    "return_tensors", "return_attention_mask", "return_token_type_ids", "split_special_tokens",
 )  # fmt: skip
 
 
@@ -56,6 +54,7 @@ class PreTrainedTokenizer:
         self.add_eos_token = _default(options.pop("add_eos_token", None), False)
         self.chat_template = options.pop("chat_template", None)
         self.name_or_path = str(options.pop("name_or_path", ""))
+        self._folder: Path | None = None  # of the files, for save_pretrained
         self.bos_token_id = tokenizer.bos_id
         self.eos_token_id = tokenizer.eos_id
         self.pad_token_id: int | None = None
@@ -63,7 +62,7 @@ class PreTrainedTokenizer:
             value = options.pop(name, None)
             if value is not None:
                 setattr(self, name, value)
-        refuse_unknown("PreTrainedTokenizer", options, _OPTIONS)
+        refuse_unknown("PreTrainedTokenizer", options, OPTIONS)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> PreTrainedTokenizer:
@@ -77,16 +76,27 @@ class PreTrainedTokenizer:
         kwargs.pop("use_fast", None)
         kwargs.pop("legacy", None)
         path = take_source(pretrained_model_name_or_path, kwargs).path()
-        refuse_unknown(f"{cls.__name__}.from_pretrained", _without(kwargs, _OPTIONS), (*_OPTIONS, *SOURCE_ARGUMENTS))
+        refuse_unknown(f"{cls.__name__}.from_pretrained", _without(kwargs, OPTIONS), (*OPTIONS, *SOURCE_ARGUMENTS))
         if path.is_dir():
             tokenizer = load_tokenizer(path)
-            stated = _stated(path)
+            stated = stated_options(path)
         else:
             tokenizer = load_tokenizer(gguf_metadata=GGUFFile(path).metadata, source=str(path))
             stated = {}
         given = {key: value for key, value in kwargs.items() if value is not None}
         options = {**stated, **given, "name_or_path": pretrained_model_name_or_path}
-        return cls(tokenizer, family=_family(path), **options)
+        made = cls(tokenizer, family=family_of(path), **options)
+        made._folder = path if path.is_dir() else None
+        return made
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> tuple[str, ...]:
+        """Copy the tokenizer's files, with the settings changed since they were read; returns the paths written.
+
+        RequestError for a tokenizer of a GGUF file, which has no files of its own, for a change that the files cannot
+        hold (Tekken's BOS), and for any other argument.
+        """
+        refuse_unknown(f"{type(self).__name__}.save_pretrained", kwargs, ("save_directory",))
+        return save_tokenizer(self, self._folder, Path(save_directory))
 
     @property
     def vocab_size(self) -> int:
@@ -159,6 +169,7 @@ class PreTrainedTokenizer:
     def __call__(
         self,
         text: str | Sequence[str],
+        text_pair: None = None,
         *,
         add_special_tokens: bool = True,
         padding: bool | str = False,
@@ -170,18 +181,24 @@ class PreTrainedTokenizer:
         return_attention_mask: bool = True,
         return_token_type_ids: bool = False,
         split_special_tokens: bool = False,
+        **unknown: Any,
     ) -> BatchEncoding:
         """`input_ids` and `attention_mask`: lists, or with `return_tensors` "pt" or "np" arrays (B, T).
 
         `padding`: True or "longest", "max_length" (to `max_length` or `model_max_length`), False. `truncation`: True
-        keeps `max_length` ids, BOS included. `return_token_type_ids` can only be False: the models have none.
+        keeps `max_length` ids, BOS included. `return_token_type_ids` can only be False: the models have none. So can
+        `text_pair` only be None: they read one text. RequestError names any other argument.
         """
+        refuse_unknown("The tokenizer's call", unknown, _CALL)
+        if text_pair is not None:
+            raise RequestError(
+                "text_pair: these models read one text. Join the two, or give a list of texts: tokenizer([a, b]).",
+                param="text_pair",
+            )
         if return_token_type_ids:
             raise RequestError("These models have no token types: leave return_token_type_ids out.")
         single = isinstance(text, str)
-        texts = [text] if isinstance(text, str) else list(text)
-        if not all(isinstance(item, str) for item in texts):
-            raise RequestError("text must be a string or a list of strings.", param="text")
+        texts = text_list(text)
         limit = self._limit(truncation, max_length)
         rows = [self._row(item, add_special_tokens, split_special_tokens, limit) for item in texts]
         return make_batch(
@@ -191,9 +208,9 @@ class PreTrainedTokenizer:
             with_mask=return_attention_mask,
         )
 
-    def encode(self, text: str, *, return_tensors: str | None = None, **kwargs: Any) -> Any:
+    def encode(self, text: str, text_pair: None = None, **kwargs: Any) -> Any:
         """The `input_ids` of a call."""
-        return self(text, return_tensors=return_tensors, **kwargs)["input_ids"]
+        return self(text, text_pair, **kwargs)["input_ids"]
 
     def tokenize(self, text: str) -> list[str]:
         """The pieces of a text, without BOS."""
@@ -352,28 +369,6 @@ class PreTrainedTokenizer:
 
     def __repr__(self) -> str:
         return f"PreTrainedTokenizer({self.tokenizer.source!r}, vocab_size={self.vocab_size})"
-
-
-def _stated(folder: Path) -> dict[str, Any]:
-    """What `tokenizer_config.json` and `special_tokens_map.json` say beyond what `load_tokenizer` reads there."""
-    config = read_object(folder / "tokenizer_config.json")
-    special = read_object(folder / "special_tokens_map.json")
-    read_already = ("bos_token", "eos_token", "chat_template")
-    stated = {name: config[name] for name in _OPTIONS if name in config and name not in read_already}
-    pad = stated.pop("pad_token", None) or special.get("pad_token")
-    pad = pad.get("content") if isinstance(pad, Mapping) else pad
-    return {**stated, "pad_token": pad} if isinstance(pad, str) and pad else stated
-
-
-def _family(path: Path) -> str | None:
-    """The family of the model beside the vocabulary, by which an old Mistral's prompt format is known; else None."""
-    if (path / "config.json").is_file():
-        kind = read_json(path / "config.json").get("model_type")
-        return kind if isinstance(kind, str) else None
-    try:
-        return open_checkpoint(path).config.family
-    except (CheckpointError, ConfigError):  # a folder that has a tokenizer alone
-        return None
 
 
 def own_tokenizer(value: Any) -> PreTrainedTokenizer:
