@@ -110,7 +110,7 @@ class Fields:
             raise ConfigError(
                 f"{self.source} states {listed}{' and more' if len(unknown) > 5 else ''}, which ostro does not know. "
                 "A key may change what the model computes, so none is ignored. If the model runs as a plain Mistral, "
-                "Mixtral or Llama without it, delete the key from the file."
+                "Mixtral or Llama without it, leave the key out."
             )
 
     def wrong(self, key: str, value: object, allowed: str) -> ConfigError:

@@ -97,13 +97,11 @@ def _check(c: ModelConfig) -> None:
     )
     for name in positive.split():
         if not getattr(c, name) > 0:
-            raise ConfigError(
-                f"{name} must be greater than 0, not {getattr(c, name)!r}: the model's config is damaged."
-            )
+            raise ConfigError(f"{name} must be greater than 0, not {getattr(c, name)!r}.")
     if c.num_attention_heads % c.num_key_value_heads:
         raise ConfigError(
             f"num_attention_heads ({c.num_attention_heads}) must be a multiple of num_key_value_heads "
-            f"({c.num_key_value_heads}): the model's config is damaged."
+            f"({c.num_key_value_heads})."
         )
     if c.head_dim % 2:
         raise ConfigError(f"head_dim must be even for rotary embeddings, not {c.head_dim}.")

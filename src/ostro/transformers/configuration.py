@@ -163,13 +163,7 @@ class PreTrainedConfig:
 
     def to_model_config(self) -> ModelConfig:
         """The architecture's numbers; ConfigError names what is missing, unknown or cannot be run."""
-        try:
-            return from_hf(self.to_dict(), source=type(self).__name__)
-        except ConfigError as error:
-            text = str(error)
-            for of_a_file, of_arguments in _SAID_OF_ARGUMENTS:
-                text = text.replace(of_a_file, of_arguments)
-            raise ConfigError(text) from None
+        return from_hf(self.to_dict(), source=type(self).__name__)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PreTrainedConfig) and self.to_dict() == other.to_dict()
@@ -179,12 +173,6 @@ class PreTrainedConfig:
     def __repr__(self) -> str:
         return f"{type(self).__name__} {self.to_json_string()}"
 
-
-# The reader speaks of files; a config object is made of arguments, some of them defaults that nobody wrote.
-_SAID_OF_ARGUMENTS = (
-    ("delete the key from the file.", "leave it out (or delete it from the config.json that it came from)."),
-    (": the model's config is damaged.", ". A number that is not given has the default of the class."),
-)
 
 _COMMON: dict[str, Any] = {
     "vocab_size": 32000, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "head_dim": None,
