@@ -92,7 +92,7 @@ def test_a_path_object_is_never_a_repository() -> None:
 def test_a_file_that_is_no_gguf(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(b"12345678")
-    with pytest.raises(ModelNotFoundError, match=f"no GGUF file. Give the folder of the checkpoint: {tmp_path}"):
+    with pytest.raises(ModelNotFoundError, match=f"no GGUF file. Of .* give the folder, {str(tmp_path)!r}"):
         resolve(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from fake_hub import FakeHub, serve
 
 from ostro.checkpoint.aliases import aliases
-from ostro.cli.info import describe
+from ostro.cli.info import _stored_as, describe
 from ostro.cli.model_files import BUNDLED, ModelFiles, bundled_version, look_at
 from ostro.config import from_hf
 
@@ -214,6 +215,85 @@ def test_info_of_a_config_without_weights(run: Run, tmp_path: Path) -> None:
     assert "46.70 billion, of which 12.88 billion are active for a token" in result.out
     assert "8 experts, 2 for a token" in result.out
     assert "no vocabulary" in result.out
+
+
+def copied(model: Path, folder: Path) -> Path:
+    """A folder like `model` that may be damaged."""
+    for file in model.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def changed(file: Path, **keys: Any) -> None:
+    """A JSON object with some keys changed."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **keys}))
+
+
+def only_a_pickle(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "empty weights": (lambda f: (f / "model.safetensors").write_bytes(b""), "has only 0 bytes"),
+    "a header alone": (lambda f: os.truncate(f / "model.safetensors", 3000), "is cut"),
+    "cut weights": (lambda f: os.truncate(f / "model.safetensors", 1_000_000), "is cut"),
+    "another width": (lambda f: changed(f / "config.json", hidden_size=32), "not of one model"),
+    "another tokenizer": (lambda f: changed(f / "config.json", vocab_size=32000), "the tokenizer is of another model"),
+    "pickles": (only_a_pickle, "only as pickles"),
+    "a damaged tokenizer": (lambda f: (f / "tokenizer.model").write_bytes(b"nothing"), "tokenizer.model"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_info_names_what_is_wrong_with_the_files(run: Run, chat_model: Path, tmp_path: Path, damage: str) -> None:
+    act, words = DAMAGES[damage]
+    act(copied(chat_model, tmp_path))
+    result = run("info", tmp_path)
+    assert result.code == 1
+    assert "2 of width" in result.out  # what is known is shown all the same
+    assert words in result.err
+    assert result.err.startswith("error: ")
+    again = run("info", tmp_path, "--json")
+    assert again.code == 1
+    assert any(words in problem for problem in again.json["problems"])
+
+
+def test_info_without_a_config_is_an_error(run: Run, chat_model: Path, tmp_path: Path) -> None:
+    (copied(chat_model, tmp_path) / "config.json").unlink()
+    result = run("info", tmp_path)
+    assert (result.code, result.out) == (1, "")
+    assert "has weights but no config.json" in result.err
+
+
+@needs_stories
+def test_types_of_the_weights_are_those_of_the_files(run: Run, tmp_path: Path) -> None:
+    for form in ("hf", "native", "stories260K.gguf"):
+        assert "stored as           F32\n" in run("info", STORIES / form).out.replace("weights at 16 bits ", "")
+    (tmp_path / "config.json").write_bytes((STORIES / "hf" / "config.json").read_bytes())
+    assert "float32; the weights are not here" in run("info", tmp_path).out
+    config = from_hf(NEMO, source="config.json")
+    mixed = ModelFiles("m", tmp_path, "gguf", config, (), None, num_stored={"Q4_K": 900, "Q6_K": 90, "F32": 10})
+    assert _stored_as(mixed) == "Q4_K 90 %, Q6_K 9 %, F32 1 %"
+
+
+def test_a_path_is_shown_once(run: Run, chat_model: Path) -> None:
+    text = run("info", chat_model).out
+    assert text.count(str(chat_model)) == 1
+    assert text.splitlines()[0].split() == ["model", "tiny-chat"]
+
+
+def test_paths_that_lead_nowhere(run: Run, chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(chat_model)
+    for args in (
+        ["info", "./nope"],
+        ["tokenize", "-m", "./nope", "hi"],
+        ["tokenize", "--compare", "../nope", "--text", "a"],
+    ):
+        result = run(*args)
+        assert (result.code, result.out) == (1, "")
+        assert "nope: no such folder or file" in result.err
+    assert "'a--b/c' is no valid name of a hub repository" in run("info", "a--b/c").err
+    assert f"give the folder, {str(chat_model)!r}, which" in run("info", "model.safetensors").err
 
 
 def test_info_refuses_what_cannot_be_run(run: Run, tmp_path: Path) -> None:

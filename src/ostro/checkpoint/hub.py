@@ -158,19 +158,22 @@ def _local(name: str | os.PathLike[str]) -> Path | None:
             if path.suffix.lower() == ".gguf" or _is_gguf(path):
                 return path
             raise ModelNotFoundError(
-                f"{path} is a file, but no GGUF file. Give the folder of the checkpoint: {path.parent}."
+                f"{path} is a file, but no GGUF file. Of a safetensors checkpoint give the folder, "
+                f"{str(path.absolute().parent)!r}, which holds the configuration too."
             )
     except (OSError, ValueError):  # too long for a path, for instance
         pass
-    path_like = (
-        text.startswith(("/", ".", "~", "\\")) or text.count("/") > 1 or (":" not in text and text.endswith(".gguf"))
-    )
-    if isinstance(name, Path) or path_like:
+    if isinstance(name, Path) or looks_like_path(text):
         raise ModelNotFoundError(
             f"{text}: no such folder or file. Check the path; a model of the hub is written OWNER/NAME, and one of its "
             "GGUF files OWNER/NAME:PART."
         )
     return None
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name can only be that of a folder or file, so that the hub need not be asked for it."""
+    return name.startswith(("/", ".", "~", "\\")) or name.count("/") > 1 or (":" not in name and name.endswith(".gguf"))
 
 
 def _is_gguf(path: Path) -> bool:

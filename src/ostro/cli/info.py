@@ -1,13 +1,16 @@
-"""`ostro info`: a model in numbers, from its configuration alone."""
+"""`ostro info`: a model in numbers, from its configuration and the headers of its files."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ostro.cli.console import binary_size, count, decimal_size, facts, print_json
+import typer
+
+from ostro.cli.console import binary_size, count, decimal_size, facts, print_error, print_json
 from ostro.cli.options import Json, ModelArgument, Offline, Revision, model_or_default
-from ostro.errors import OstroError, PromptError
+from ostro.errors import OstroError, PromptError, TokenizerNotFoundError
 
 if TYPE_CHECKING:
     from ostro.cli.model_files import ModelFiles
@@ -21,7 +24,9 @@ BITS = {16: 16.0, 8: 8.5, 4: 4.5}
 def info(model: ModelArgument = None, revision: Revision = None, offline: Offline = False, json: Json = False) -> None:
     """Show a model in numbers: architecture, memory, formats.
 
-    Its weights are not read; of a model of the hub only the configuration is fetched.
+    Of weights on this machine only the headers are read; of a model of the hub only the configuration is fetched.
+
+    The exit code is 1 where the files are damaged or do not belong together, which is then named.
 
     Where the hub cannot be reached, or wants a login first, the numbers of a model with a short name are those that
     were published, and the output says so.
@@ -34,12 +39,18 @@ def info(model: ModelArgument = None, revision: Revision = None, offline: Offlin
         print_json(described)
     else:
         facts(_lines(files, described))
+        for problem in described["problems"]:
+            print_error(problem)
+    if described["problems"]:
+        raise typer.Exit(1)
 
 
 def describe(files: ModelFiles) -> dict[str, Any]:
     """Everything that is shown, as one JSON object. Sizes are in bytes."""
     config = files.config
     total, active = config.num_parameters(), config.num_parameters(active=True)
+    problems = [files.problem] if files.problem else []
+    tokenizer = _tokenizer(files, problems)
     return {
         "name": files.name,
         "path": None if files.path is None else str(files.path),
@@ -50,8 +61,10 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "num_parameters": {"total": total, "active": active},
         "weight_bytes": {str(bits): round(total * each / 8) for bits, each in BITS.items()},
         "kv_cache": _kv_cache(config),
-        "tokenizer": _tokenizer(files),
+        "tokenizer": tokenizer,
+        "num_stored": dict(files.num_stored),
         "files": dict(files.files),
+        "problems": problems,
     }
 
 
@@ -80,13 +93,21 @@ def _kv_cache(config: ModelConfig) -> dict[str, Any]:
     return {"bytes_per_token": per_token, "max_tokens_kept": kept, "max_bytes": kept * per_token}
 
 
-def _tokenizer(files: ModelFiles) -> dict[str, Any] | None:
+def _tokenizer(files: ModelFiles, problems: list[str]) -> dict[str, Any] | None:
     if files.load_tokenizer is None:
         return None
     try:
         tokenizer = files.load_tokenizer()
-    except OstroError as error:
+    except TokenizerNotFoundError as error:  # the model runs without one, on token ids
         return {"error": str(error)}
+    except OstroError as error:
+        problems.append(str(error))
+        return {"error": str(error)}
+    if tokenizer.vocab_size > files.config.vocab_size:
+        problems.append(
+            f"{tokenizer.source} has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
+            f"{files.config.vocab_size}: the tokenizer is of another model. Download both again."
+        )
     return {
         "kind": tokenizer.kind,
         "version": tokenizer.version,
@@ -107,18 +128,21 @@ def _chat_format(files: ModelFiles, tokenizer: Tokenizer) -> str | None:
 
 def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
     config, cache = files.config, found["kv_cache"]
-    name = f"{files.name} ({found['published_as']})" if found["published_as"] else files.name
-    lines = [("model", name), ("path", found["path"] or "not on this machine (`ostro pull` brings it)")]
+    # A name that is a path stands in the line below it, whole.
+    name = files.name if files.path is None or not Path(files.name).expanduser().exists() else files.path.name
+    published = f" ({found['published_as']})" if found["published_as"] else ""
+    lines = [("model", f"{name or files.name}{published}")]
+    lines.append(("path", found["path"] or "not on this machine (`ostro pull` brings it)"))
     if files.note:
         lines.append(("numbers", files.note))
-    lines += _architecture(config)
+    lines += [*_architecture(config), ("stored as", _stored_as(files))]
     lines.append(("parameters", _parameters(found["num_parameters"])))
     lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]
     lines.append(("", "(at 8 and 4 bits with one 16-bit scale for every 32 weights)"))
     window = " (the window: however long the text)" if config.max_window else " (the whole context)"
     lines.append(("K/V cache", f"{binary_size(cache['bytes_per_token'])} a token at 16 bits"))
     lines.append(("", f"at most {binary_size(cache['max_bytes'])} for {cache['max_tokens_kept']} tokens{window}"))
-    lines += _tokenizer_lines(found["tokenizer"])
+    lines += _tokenizer_lines(found["tokenizer"], found["problems"])
     lines += [("files" if i == 0 else "", f"{f}  {decimal_size(n)}") for i, (f, n) in enumerate(files.files)]
     return lines
 
@@ -145,8 +169,19 @@ def _architecture(c: ModelConfig) -> list[tuple[str, str]]:
         ("vocabulary", vocabulary),
         ("context", f"{c.max_position_embeddings} tokens{_windows(c)}"),
         ("rotary", f"theta {c.rope_theta:.10g}{_scaling(c)}"),
-        ("stored as", c.torch_dtype or "not stated"),
     ]
+
+
+def _stored_as(files: ModelFiles) -> str:
+    """Types of the tensors, with their shares where they are several."""
+    if files.problem:
+        return "not known, see below"
+    stated = files.config.torch_dtype or "a type that the configuration does not state"
+    if not files.num_stored:
+        return f"{stated}; the weights are not here" if files.path else stated
+    numbers = sum(files.num_stored.values())
+    shares = [f"{kind} {100 * number / numbers:.3g} %" for kind, number in files.num_stored.items()]
+    return ", ".join(shares if len(shares) > 1 else files.num_stored)
 
 
 def _windows(c: ModelConfig) -> str:
@@ -171,11 +206,11 @@ def _scaling(c: ModelConfig) -> str:
     return ", scaled by a table of the file"
 
 
-def _tokenizer_lines(found: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _tokenizer_lines(found: dict[str, Any] | None, problems: list[str]) -> list[tuple[str, str]]:
     if found is None:
         return [("tokenizer", "known after `ostro pull`")]
     if "error" in found:
-        return [("tokenizer", found["error"])]
+        return [("tokenizer", "not readable, see below" if found["error"] in problems else found["error"])]
     version = f" {found['version']}" if found["version"] else ""
     return [
         ("tokenizer", f"{found['kind']}{version}, {found['vocab_size']} tokens"),

@@ -7,13 +7,15 @@ cannot be had, the numbers of a model with a short name are known all the same (
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ostro.errors import ModelNotFoundError
+from ostro.errors import CheckpointError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from ostro.config import ModelConfig
@@ -32,6 +34,9 @@ class ModelFiles:
     `form` is that of its files: hf, native, gguf; "hub" for one that is not here, "published" for one whose numbers
     come from our own table, and `note` then says why. `files` are names and bytes; `load_tokenizer` is None where
     there is no tokenizer without a download.
+
+    `num_stored` is how many numbers the files hold of each type; empty where there are no weights, and where `problem`
+    says what is wrong with them.
     """
 
     name: str
@@ -41,6 +46,8 @@ class ModelFiles:
     files: tuple[tuple[str, int], ...]
     load_tokenizer: Callable[[], Tokenizer] | None
     note: str | None = None
+    num_stored: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,12 +164,16 @@ def _resolve(name: str, revision: str | None, offline: bool) -> Path:
 def _snapshot(repo: str, revision: str | None, patterns: Sequence[str]) -> Path | None:
     """The folder where the cache has these files of a repository, or, as far as older versions know, some of them."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    from ostro.checkpoint.hub_errors import hub_error
 
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True, allow_patterns=list(patterns)))
     except LocalEntryNotFoundError:
         return None
+    except HFValidationError as error:
+        raise hub_error(repo, revision, error) from None
 
 
 def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
@@ -180,26 +191,60 @@ def _download(repo: str, revision: str | None, patterns: Sequence[str]) -> Path:
 def _plain_repo(name: str) -> str | None:
     """The repository that a name stands for; None where it is no alias and no OWNER/NAME."""
     from ostro.checkpoint.aliases import find_alias
+    from ostro.checkpoint.hub import looks_like_path
 
     alias = find_alias(name)
     if alias is not None:
         return alias.repo
+    if looks_like_path(name):
+        return None
     return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name, re.ASCII) else None
 
 
 def _gguf(name: str, path: Path) -> ModelFiles:
+    from ostro.checkpoint.gguf import GGUFFile
     from ostro.checkpoint.open import open_checkpoint
 
     checkpoint = open_checkpoint(path)
     files = tuple((file.name, file.stat().st_size) for file in checkpoint.files)
-    return ModelFiles(name, path, "gguf", checkpoint.config, files, lambda: _tokenizer_at(path))
+    num_stored = _numbers_by_type((info.kind, info.shape) for info in GGUFFile(path).tensor_infos.values())
+    return ModelFiles(name, path, "gguf", checkpoint.config, files, lambda: _tokenizer_at(path), num_stored=num_stored)
 
 
 def _folder(name: str, folder: Path) -> ModelFiles:
     from ostro.checkpoint.open import folder_form, read_config
 
     files = tuple((file.name, file.stat().st_size) for file in sorted(folder.iterdir()) if file.is_file())
-    return ModelFiles(name, folder, folder_form(folder), read_config(folder), files, lambda: _tokenizer_at(folder))
+    config, form = read_config(folder), folder_form(folder)
+    num_stored: Mapping[str, int] = {}
+    problem: str | None = None
+    try:
+        num_stored = _stored_in(folder)
+    except ModelNotFoundError:
+        pass  # no weights at all, which is no fault: the numbers of a configuration are worth seeing too
+    except CheckpointError as error:
+        problem = str(error)
+    return ModelFiles(
+        name, folder, form, config, files, lambda: _tokenizer_at(folder), num_stored=num_stored, problem=problem
+    )
+
+
+def _stored_in(folder: Path) -> Mapping[str, int]:
+    """What the headers of the safetensors state; the errors of `open_checkpoint` if they are not the model's."""
+    from ostro.checkpoint.folder import read_weights
+    from ostro.checkpoint.open import open_checkpoint
+
+    open_checkpoint(folder)
+    holder = read_weights(folder).holder
+    return _numbers_by_type((file.infos[name].dtype, file.infos[name].shape) for name, file in holder.items())
+
+
+def _numbers_by_type(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> Mapping[str, int]:
+    """The most frequent type first."""
+    counts: Counter[str] = Counter()
+    for kind, shape in tensors:
+        counts[kind] += math.prod(shape)
+    return dict(counts.most_common())
 
 
 def _from_hub(name: str, revision: str | None, offline: bool) -> ModelFiles:

@@ -12,7 +12,7 @@ from ostro.chat.segments import Prompt
 from ostro.errors import RequestError
 
 PromptLike: TypeAlias = str | Sequence[int] | Prompt
-"""Text (BOS is put in front unless the checkpoint says otherwise), token ids (as they are), or a rendered conversation."""
+"""Text (BOS is put in front unless the checkpoint says otherwise), token ids as they are, or a rendered chat."""
 
 
 def batch(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
