@@ -104,8 +104,8 @@ def test_debug_after_the_command(ostro: Run) -> None:
 def test_help_shows_no_types(ostro: Run) -> None:
     for name, _, _ in COMMANDS:
         text = ostro(name, "--help").stdout
-        for word in ("<bool>", "<str>", "list[", "<int>", "<path>", "BOOLEAN", " TEXT "):
-            assert word not in text or (word, name) in {(" TEXT ", n) for n in ("generate", "run", "chat", "tokenize")}
+        assert "--debug" in text
+        assert not any(word in text for word in ("<bool>", "<str>", "list[", "<int>", "<path>", "BOOLEAN", "None"))
 
 
 @pytest.mark.parametrize("where", ["ostro.cli.app", "ostro.cli.console", "typer"])

@@ -64,7 +64,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters, with flags that take no value and arguments whose name says what they are."""
-        return [_without_type(parameter) for parameter in super().get_params(ctx)]
+        return [_made_plain(parameter) for parameter in super().get_params(ctx)]
 
 
 class Group(TyperGroup):
@@ -72,13 +72,15 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """As `Command.get_params`."""
-        return [_without_type(parameter) for parameter in super().get_params(ctx)]
+        return [_made_plain(parameter) for parameter in super().get_params(ctx)]
 
 
-def _without_type(parameter: Any) -> Any:
-    """typer would show `<bool>` beside a flag, and `<str>` beside an argument that has a name of its own."""
+def _made_plain(parameter: Any) -> Any:
+    """typer would show `<bool>` beside a flag, `<str>` beside an argument whose name says it, and a default of None."""
     if getattr(parameter, "is_flag", False) and parameter.metavar is None:
         parameter.metavar = ""
     elif parameter.param_type_name == "argument":
         parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - typer's name for it
+    if parameter.default is None:
+        parameter.show_default = False
     return parameter
