@@ -142,14 +142,20 @@ def test_chat_renders_streams_and_continues(chat_llm: LLM) -> None:
     prompt = chat_llm.render(messages)
     assert prompt.token_ids.count(chat_llm.tokenizer.control_id("[INST]")) == 1
     params = SamplingParams(temperature=0, max_tokens=5)
-    answer = chat_llm.chat(messages, params)
+    answer = chat_llm.chat(messages, params)[0]
     assert answer.prompt_token_ids == prompt.token_ids
     assert "".join(chunk.text for chunk in chat_llm.stream_chat(messages, params)) == answer.outputs[0].text
     assert not answer.outputs[0].text.startswith(" ")
     begun = [*messages, {"role": "assistant", "content": "Well,"}]
-    continued = chat_llm.chat(begun, params, continue_final_message=True)
+    continued = chat_llm.chat(begun, params, continue_final_message=True)[0]
     assert continued.prompt is not None
     assert continued.prompt.endswith("Well,")
+    other = [{"role": "user", "content": "Bye"}]
+    both = chat_llm.chat([messages, other], params)
+    assert [output.outputs[0].text for output in both] == [
+        answer.outputs[0].text,
+        chat_llm.chat(other, params)[0].outputs[0].text,
+    ]
 
 
 def test_a_model_without_tokenizer_runs_on_ids(llm: LLM) -> None:

@@ -31,7 +31,7 @@ def said(llm: LLM, *turns: str, system: str | None = None) -> list[dict[str, str
     first = [{"role": "system", "content": system}] if system else []
     for turn in turns:
         messages.append({"role": "user", "content": turn})
-        text = llm.chat([*first, *messages], PARAMS).outputs[0].text
+        text = llm.chat([*first, *messages], PARAMS)[0].outputs[0].text
         messages.append({"role": "assistant", "content": text})
     return messages
 

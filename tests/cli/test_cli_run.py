@@ -16,7 +16,7 @@ PARAMS = SamplingParams(seed=1, max_tokens=8)
 
 
 def test_the_answer_is_that_of_chat(run: Run, chat_model: Path) -> None:
-    expected = LLM(chat_model).chat([{"role": "user", "content": "Hello"}], PARAMS).outputs[0].text + "\n"
+    expected = LLM(chat_model).chat([{"role": "user", "content": "Hello"}], PARAMS)[0].outputs[0].text + "\n"
     assert run("run", "-m", chat_model, "Hello", *OPTIONS).out == expected
     assert run("run", "-m", chat_model, "Hello", *OPTIONS, "--no-stream").out == expected
     assert run("run", "-m", chat_model, *OPTIONS, stdin="Hello\n").out == expected
@@ -24,7 +24,7 @@ def test_the_answer_is_that_of_chat(run: Run, chat_model: Path) -> None:
 
 def test_json(run: Run, chat_model: Path) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Sum it up.\n\nA letter."}]
-    output = LLM(chat_model).chat(messages, PARAMS)
+    output = LLM(chat_model).chat(messages, PARAMS)[0]
     args = ("run", "-m", chat_model, "Sum it up.", "--system", "Be brief.", *OPTIONS, "--json")
     found = run(*args, stdin="A letter.\n").json
     assert found["outputs"][0]["text"] == output.outputs[0].text

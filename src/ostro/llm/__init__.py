@@ -185,10 +185,18 @@ class LLM:
         return Stream(self, prompt, self._params(sampling_params, 1)[0])
 
     def chat(
-        self, messages: Messages, sampling_params: SamplingParams | None = None, **rendering: Any
-    ) -> RequestOutput:
-        """The answer to a conversation of `{"role": ..., "content": ...}` messages. `rendering` is that of `render`."""
-        return self.generate(self.render(messages, **rendering), sampling_params)[0]
+        self,
+        messages: Messages | Sequence[Messages],
+        sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        **rendering: Any,
+    ) -> list[RequestOutput]:
+        """Answers to one conversation of `{"role": ..., "content": ...}` messages, or to several, as `generate` does.
+
+        `rendering` is that of `render`.
+        """
+        several = len(messages) > 0 and isinstance(messages[0], list | tuple)
+        conversations: Sequence[Any] = messages if several else [messages]
+        return self.generate([self.render(each, **rendering) for each in conversations], sampling_params)
 
     def stream_chat(
         self, messages: Messages, sampling_params: SamplingParams | None = None, **rendering: Any
