@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine must not fail a test: an example may take its time, and so may the making of one.
-settings.register_profile("ostro", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# A busy machine must not fail a test: an example may take its time, and so may the making of one. CI takes the same
+# examples every time, so that a change is judged by itself; every other run looks for new ones.
+settings.register_profile(
+    "ostro", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
+)
 settings.load_profile("ostro")
 
 

@@ -126,15 +126,7 @@ class LLM:
         self._inbox: dict[str, deque[RequestOutput]] = {}
         self._abandoned: deque[str] = deque()
         self._ids = itertools.count()
-        logger.info("%s: %s, %s files, weights %s", self.path, self.config.family, checkpoint.form, stored or "packed")
-        logger.info(
-            "backend %s, K/V cache of %d blocks (%.1f GB) for texts of %d tokens; loaded in %.2f s",
-            self.backend,
-            self._engine.sizes.num_blocks,
-            self._engine.kv_cache_bytes / 1e9,
-            self.max_model_len,
-            time.monotonic() - began,
-        )
+        self._tell(checkpoint.form, stored, time.monotonic() - began)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -259,6 +251,15 @@ class LLM:
         """Forget the prompts that are kept for reuse."""
         with self._lock:
             self._engine.reset_prefix_cache()
+
+    def _tell(self, form: str, stored: str | None, seconds: float) -> None:
+        """Log what was loaded."""
+        sizes, kv_bytes = self._engine.sizes, self._engine.kv_cache_bytes
+        logger.info("%s: %s, %s files, weights %s", self.path, self.config.family, form, stored or "packed")
+        logger.info("backend %s, loaded in %.2f s", self.backend, seconds)
+        logger.info(
+            "K/V cache: %d blocks, %.1f MB, texts of %d tokens", sizes.num_blocks, kv_bytes / 1e6, sizes.max_model_len
+        )
 
     def _encode(self, prompt: PromptLike) -> list[int]:
         if isinstance(prompt, Prompt):
