@@ -10,9 +10,6 @@ import numpy.typing as npt
 import pytest
 
 from ostro import LLM, SamplingParams
-from ostro.ops import native_error
-
-pytestmark = pytest.mark.skipif(native_error() is not None, reason=str(native_error()))
 
 RNG = np.random.default_rng(11)
 PROMPTS = [[1, *RNG.integers(3, 101, size=length).tolist()] for length in (1, 3, 8, 17, 33, 40, 64, 90)]

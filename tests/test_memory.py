@@ -16,10 +16,8 @@ from safetensors.numpy import save_file
 
 from ostro.checkpoint.names import expected_tensors
 from ostro.config import from_hf
-from ostro.ops import native_error
 
 pytestmark = [
-    pytest.mark.skipif(native_error() is not None, reason=str(native_error())),
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's account of memory"),
 ]
 

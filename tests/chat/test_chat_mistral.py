@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,25 +20,8 @@ from ostro.tokenizer.mistral import bundled, load_tekken
 VERSIONS = ["v1", "v2", "v3", "v3-tekken", "v7", "v7-tekken"]
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_current_weather",
-        "description": "Get the current weather",
-        "parameters": {
-            "type": "object",
-            "properties": {
-                "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
-                "format": {
-                    "type": "string",
-                    "enum": ["celsius", "fahrenheit"],
-                    "description": "The temperature unit to use. Infer this from the users location.",
-                },
-            },
-            "required": ["location", "format"],
-        },
-    },
-}
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "weather-tool.json"
+WEATHER: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))["tools"][0]
 PARIS = [{"role": "user", "content": "What's the weather like today in Paris"}]
 CALL = {"id": "VvvODy9mT", "function": {"name": "get_current_weather", "arguments": '{"location":"Paris, France"}'}}
 ANSWERED = [

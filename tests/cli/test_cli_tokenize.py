@@ -14,30 +14,8 @@ from rich.cells import cell_len
 Run = Callable[..., Any]
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "models" / "stories260K"
 
-WEATHER: dict[str, Any] = {
-    "messages": [{"role": "user", "content": "What's the weather like today in Paris"}],
-    "tools": [
-        {
-            "type": "function",
-            "function": {
-                "name": "get_current_weather",
-                "description": "Get the current weather",
-                "parameters": {
-                    "type": "object",
-                    "properties": {
-                        "location": {"type": "string", "description": "The city and state, e.g. San Francisco, CA"},
-                        "format": {
-                            "type": "string",
-                            "enum": ["celsius", "fahrenheit"],
-                            "description": "The temperature unit to use. Infer this from the users location.",
-                        },
-                    },
-                    "required": ["location", "format"],
-                },
-            },
-        }
-    ],
-}
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "weather-tool.json"
+WEATHER: dict[str, Any] = json.loads(EXAMPLE.read_text(encoding="utf-8"))
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import numpy as np
 from ostro.config import ModelConfig
 from ostro.engine import EngineConfig, EngineCore, RequestOutput, SamplingParams
 from ostro.models.llama import LayerWeights, LlamaWeights, MoeWeights
+from ostro.ops.base import ArrayKVPool
 from ostro.ops.batch import ForwardBatch
-from ostro.ops.reference import NumpyKVPool, ReferenceOps, attend
+from ostro.ops.reference import ReferenceOps, attend
 
 VOCAB = 61
 EOS = 2
@@ -73,14 +74,14 @@ class RowwiseOps(ReferenceOps):
             out[row] = weight @ np.ascontiguousarray(x[row])
         return out
 
-    def kv_pool(self, *args: Any) -> NumpyKVPool:
+    def kv_pool(self, *args: Any) -> ArrayKVPool:
         pool = super().kv_pool(*args)
         pool.keys[:] = np.nan
         pool.values[:] = np.nan
         return pool
 
     def attention(
-        self, q: Any, k: Any, v: Any, pool: NumpyKVPool, layer: int, batch: ForwardBatch, window: int | None
+        self, q: Any, k: Any, v: Any, pool: ArrayKVPool, layer: int, batch: ForwardBatch, window: int | None
     ) -> np.ndarray:
         groups, d = pool.keys.shape[3:]
         size = pool.block_size

@@ -11,6 +11,7 @@ Results of a row never depend on the other rows of the call (on the cpu backend:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -41,6 +42,29 @@ class KVPool(Protocol):
     @property
     def nbytes(self) -> int:
         """Bytes that the pool takes when all of it has been touched."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayKVPool:
+    """K and V in one array of the backend each: (L, num_blocks, block_size, G, d)."""
+
+    keys: Array
+    values: Array
+
+    @property
+    def num_blocks(self) -> int:
+        """Blocks in the pool."""
+        return int(self.keys.shape[1])
+
+    @property
+    def block_size(self) -> int:
+        """Tokens in a block."""
+        return int(self.keys.shape[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of K and V together."""
+        return int(self.keys.nbytes + self.values.nbytes)
 
 
 class Ops(Protocol):

@@ -7,41 +7,16 @@ Shape letters are those of `ostro.ops.base`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
-from ostro.ops.base import Expert
+from ostro.ops.base import ArrayKVPool, Expert
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import numpy_dtype
 
 Float32 = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NumpyKVPool:
-    """K and V in one array each: (L, num_blocks, block_size, G, d)."""
-
-    keys: npt.NDArray[Any]
-    values: npt.NDArray[Any]
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks in the pool."""
-        return int(self.keys.shape[1])
-
-    @property
-    def block_size(self) -> int:
-        """Tokens in a block."""
-        return int(self.keys.shape[2])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of K and V together."""
-        return int(self.keys.nbytes + self.values.nbytes)
 
 
 class ReferenceOps:
@@ -84,17 +59,17 @@ class ReferenceOps:
 
     def kv_pool(
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
-    ) -> NumpyKVPool:
+    ) -> ArrayKVPool:
         """Zeroed arrays; the system gives the pages when they are first written."""
         shape = (num_layers, num_blocks, block_size, num_kv_heads, head_dim)
-        return NumpyKVPool(np.zeros(shape, numpy_dtype(dtype)), np.zeros(shape, numpy_dtype(dtype)))
+        return ArrayKVPool(np.zeros(shape, numpy_dtype(dtype)), np.zeros(shape, numpy_dtype(dtype)))
 
     def attention(
         self,
         q: Float32,
         k: Float32,
         v: Float32,
-        pool: NumpyKVPool,
+        pool: ArrayKVPool,
         layer: int,
         batch: ForwardBatch,
         window: int | None,

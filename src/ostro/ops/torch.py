@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy.typing as npt
 
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import BackendError, MissingExtraError
-from ostro.ops.base import Expert, KVPool
+from ostro.ops.base import ArrayKVPool, Expert, KVPool
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import DTYPES
 
@@ -31,29 +30,6 @@ if TYPE_CHECKING:
     Weight = torch.Tensor | torch.nn.Module
 
 _ROWS_AT_ONCE = 1024  # of a packed matrix that are unpacked together: its float32 form is never whole in memory
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TorchKVPool:
-    """K and V in one tensor each: (L, num_blocks, block_size, G, d)."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    @property
-    def num_blocks(self) -> int:
-        """Blocks in the pool."""
-        return int(self.keys.shape[1])
-
-    @property
-    def block_size(self) -> int:
-        """Tokens in a block."""
-        return int(self.keys.shape[2])
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of K and V together."""
-        return int(self.keys.nbytes + self.values.nbytes)
 
 
 class TorchOps:
@@ -119,11 +95,11 @@ class TorchOps:
 
     def kv_pool(
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
-    ) -> TorchKVPool:
+    ) -> ArrayKVPool:
         """Zeroed tensors on the device."""
         shape = (num_layers, num_blocks, block_size, num_kv_heads, head_dim)
         keys, values = (torch.zeros(shape, dtype=torch_dtype(dtype), device=self.device) for _ in range(2))
-        return TorchKVPool(keys, values)
+        return ArrayKVPool(keys, values)
 
     def attention(
         self,
@@ -136,7 +112,7 @@ class TorchOps:
         window: int | None,
     ) -> torch.Tensor:
         """Store, then attend sequence after sequence over the part of its blocks that its rows can see."""
-        assert isinstance(pool, TorchKVPool)
+        assert isinstance(pool, ArrayKVPool)
         *_, num_kv_heads, head_dim = pool.keys.shape
         slots = self._integers(batch.slots)
         shape = (len(k), num_kv_heads, head_dim)
@@ -150,7 +126,7 @@ class TorchOps:
         return out
 
     def _attend(
-        self, q: torch.Tensor, pool: TorchKVPool, layer: int, batch: ForwardBatch, s: int, window: int | None
+        self, q: torch.Tensor, pool: ArrayKVPool, layer: int, batch: ForwardBatch, s: int, window: int | None
     ) -> torch.Tensor:
         *_, num_kv_heads, head_dim = pool.keys.shape
         first = int(batch.table_starts[s]) * pool.block_size
