@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ostro.checkpoint.packed import PackedTensor
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantizedTensor:
@@ -37,5 +39,5 @@ class QuantizedTensor:
         return int(self.blocks.nbytes)
 
 
-Tensor: TypeAlias = npt.NDArray[Any] | QuantizedTensor
-"""float32, float16 or bfloat16 (`ml_dtypes`) array, or a packed matrix."""
+Tensor: TypeAlias = npt.NDArray[Any] | QuantizedTensor | PackedTensor
+"""float32, float16 or bfloat16 (`ml_dtypes`) array, a matrix of GGUF blocks, or one packed for integer kernels."""
