@@ -1,7 +1,7 @@
 """Types of the C++ module (csrc/bindings.cpp); ops/cpu.py alone uses it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,12 @@ Bytes = npt.NDArray[np.uint8]
 class NativeError(Exception): ...
 
 class Weight:
+    @overload
     def __init__(self, kind: str, rows: int, cols: int, data: Bytes) -> None: ...
+    @overload
+    def __init__(
+        self, kind: str, rows: int, cols: int, codes: Bytes, scales: Bytes, codebook: Sequence[int]
+    ) -> None: ...
     @property
     def kind(self) -> str: ...
     @property
@@ -30,6 +35,23 @@ class Runtime:
     def embedding(self, table: Weight, ids: Int32, out: Float32) -> None: ...
     def rms_norm(self, x: Float32, weight: Weight, eps: float, out: Float32) -> None: ...
     def linear(self, x: Float32, weight: Weight, out: Float32) -> None: ...
+    def linear_add(self, x: Float32, weight: Weight, residual: Float32, out: Float32) -> None: ...
+    def qkv(
+        self,
+        x: Float32,
+        norm: Weight,
+        eps: float,
+        wq: Weight,
+        wk: Weight,
+        wv: Weight,
+        table: Float32,
+        q: Float32,
+        k: Float32,
+        v: Float32,
+    ) -> None: ...
+    def feed_forward(
+        self, x: Float32, norm: Weight, eps: float, gate: Weight, up: Weight, down: Weight, out: Float32
+    ) -> None: ...
     def rope_table(self, positions: Int32, inv_freq: Float32, out: Float32) -> None: ...
     def rotary(self, x: Float32, table: Float32, num_heads: int) -> None: ...
     def swiglu(self, gate: Float32, up: Float32, out: Float32) -> None: ...

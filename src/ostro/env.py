@@ -4,7 +4,7 @@
 |---|---|
 | `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
-| `OSTRO_ISA` | force a kernel set: `portable`, `avx2` or `avx512` (default: the best that CPU and OS support) |
+| `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx512`, `avx512_vnni` (default: the best that runs here) |
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
 """
 

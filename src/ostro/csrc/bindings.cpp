@@ -37,9 +37,21 @@ struct Weight {
         : owner(std::move(data)),
           view(make_weight(kind, rows, cols, owner.data(), static_cast<int64_t>(owner.size()))) {}
 
-    Bytes owner;
+    Weight(const std::string& kind, int64_t rows, int64_t cols, Bytes codes, Bytes scale_bytes,
+           const std::vector<int8_t>& values)
+        : owner(std::move(codes)),
+          scales(std::move(scale_bytes)),
+          codebook(values),
+          view(make_packed(kind, rows, cols, owner.data(), static_cast<int64_t>(owner.size()), scales.data(),
+                           static_cast<int64_t>(scales.size()), codebook.data(),
+                           static_cast<int64_t>(codebook.size()))) {}
+
+    Bytes owner, scales;
+    std::vector<int8_t> codebook;
     WeightView view;
 };
+
+bool is_norm(const Weight& weight) { return weight.view.rows == 1 && !is_packed(weight.view.kind); }
 
 using Expert = std::tuple<const Weight*, const Weight*, const Weight*>;
 
@@ -51,7 +63,7 @@ void embedding(const Runtime& self, const Weight& table, const Ints& ids, const 
 }
 
 void rms_norm(const Runtime& self, const Floats& x, const Weight& weight, float eps, const FloatsOut& out) {
-    expect(weight.view.rows == 1 && dim(x, 1) == weight.view.cols, "rms_norm of x (T, D) needs a weight (D,)");
+    expect(is_norm(weight) && dim(x, 1) == weight.view.cols, "rms_norm of x (T, D) needs a weight (D,) of floats");
     expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == dim(x, 1), "rms_norm needs out like x");
     nb::gil_scoped_release release;
     self.rms_norm(x.data(), dim(x, 0), weight.view, eps, out.data());
@@ -62,6 +74,43 @@ void linear(const Runtime& self, const Floats& x, const Weight& weight, const Fl
     expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == weight.view.rows, "linear needs out (T, N)");
     nb::gil_scoped_release release;
     self.linear(x.data(), dim(x, 0), weight.view, out.data());
+}
+
+void linear_add(const Runtime& self, const Floats& x, const Weight& weight, const Floats& residual,
+                const FloatsOut& out) {
+    expect(dim(x, 1) == weight.view.cols, "linear_add of x (T, K) needs a weight (N, K)");
+    expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == weight.view.rows && dim(residual, 0) == dim(x, 0) &&
+               dim(residual, 1) == weight.view.rows,
+           "linear_add needs residual and out (T, N)");
+    nb::gil_scoped_release release;
+    self.project(x.data(), dim(x, 0), {{&weight.view, out.data(), residual.data()}});
+}
+
+void qkv(const Runtime& self, const Floats& x, const Weight& norm, float eps, const Weight& wq, const Weight& wk,
+         const Weight& wv, const Array<const float, 3>& table, const FloatsOut& q, const FloatsOut& k,
+         const FloatsOut& v) {
+    const int64_t T = dim(x, 0), D = dim(x, 1), d = 2 * dim(table, 2);
+    expect(is_norm(norm) && norm.view.cols == D, "qkv of x (T, D) needs a norm (D,) of floats");
+    expect(wq.view.cols == D && wk.view.cols == D && wv.view.cols == D, "qkv of x (T, D) needs weights (N, D)");
+    expect(d > 0 && dim(table, 0) == 2 && dim(table, 1) == T && wq.view.rows % d == 0 && wk.view.rows % d == 0,
+           "qkv needs a table (2, T, d/2), and q and k of whole heads");
+    expect(dim(q, 0) == T && dim(q, 1) == wq.view.rows && dim(k, 0) == T && dim(k, 1) == wk.view.rows &&
+               dim(v, 0) == T && dim(v, 1) == wv.view.rows,
+           "qkv needs q, k, v (T, N)");
+    nb::gil_scoped_release release;
+    self.qkv(x.data(), T, norm.view, eps, {&wq.view, &wk.view, &wv.view}, table.data(), d / 2, q.data(), k.data(),
+             v.data());
+}
+
+void feed_forward(const Runtime& self, const Floats& x, const Weight& norm, float eps, const Weight& gate,
+                  const Weight& up, const Weight& down, const FloatsOut& out) {
+    const int64_t D = dim(x, 1), F = gate.view.rows;
+    expect(is_norm(norm) && norm.view.cols == D, "feed_forward of x (T, D) needs a norm (D,) of floats");
+    expect(gate.view.cols == D && up.view.cols == D && up.view.rows == F && down.view.cols == F && down.view.rows == D,
+           "feed_forward needs gate and up (F, D) and down (D, F)");
+    expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == D, "feed_forward needs out like x");
+    nb::gil_scoped_release release;
+    self.feed_forward(x.data(), dim(x, 0), norm.view, eps, {&gate.view, &up.view, &down.view}, out.data());
 }
 
 void rope_table(const Runtime& self, const Ints& positions, const Array<const float, 1>& inv_freq,
@@ -146,7 +195,9 @@ NB_MODULE(_native, m) {
     nb::class_<Weight>(m, "Weight")
         .def(nb::init<const std::string&, int64_t, int64_t, Bytes>(), "kind"_a, "rows"_a, "cols"_a,
              "data"_a.noconvert())
-        .def_prop_ro("kind", [](const Weight& w) { return KINDS[static_cast<int>(w.view.kind)].name; })
+        .def(nb::init<const std::string&, int64_t, int64_t, Bytes, Bytes, const std::vector<int8_t>&>(), "kind"_a,
+             "rows"_a, "cols"_a, "codes"_a.noconvert(), "scales"_a.noconvert(), "codebook"_a)
+        .def_prop_ro("kind", [](const Weight& w) { return kind_name(w.view.kind); })
         .def_prop_ro("rows", [](const Weight& w) { return w.view.rows; })
         .def_prop_ro("cols", [](const Weight& w) { return w.view.cols; });
     nb::class_<Runtime>(m, "Runtime")
@@ -156,6 +207,11 @@ NB_MODULE(_native, m) {
         .def("embedding", &embedding, "table"_a, "ids"_a.noconvert(), "out"_a.noconvert())
         .def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a, "eps"_a, "out"_a.noconvert())
         .def("linear", &linear, "x"_a.noconvert(), "weight"_a, "out"_a.noconvert())
+        .def("linear_add", &linear_add, "x"_a.noconvert(), "weight"_a, "residual"_a.noconvert(), "out"_a.noconvert())
+        .def("qkv", &qkv, "x"_a.noconvert(), "norm"_a, "eps"_a, "wq"_a, "wk"_a, "wv"_a, "table"_a.noconvert(),
+             "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert())
+        .def("feed_forward", &feed_forward, "x"_a.noconvert(), "norm"_a, "eps"_a, "gate"_a, "up"_a, "down"_a,
+             "out"_a.noconvert())
         .def("rope_table", &rope_table, "positions"_a.noconvert(), "inv_freq"_a.noconvert(), "out"_a.noconvert())
         .def("rotary", &rotary, "x"_a.noconvert(), "table"_a.noconvert(), "num_heads"_a)
         .def("swiglu", &swiglu, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert())

@@ -183,6 +183,7 @@ void decode(Kind kind, const uint8_t* row, int64_t begin, int64_t end, float* ou
         case Kind::Q4_K: return decode_blocks<decode_q4_k>(info, row, begin, end, out);
         case Kind::Q5_K: return decode_blocks<decode_q5_k>(info, row, begin, end, out);
         case Kind::Q6_K: return decode_blocks<decode_q6_k>(info, row, begin, end, out);
+        default: return;  // packed weights have no rows that could be decoded alone
     }
 }
 

@@ -11,12 +11,13 @@
 #include "linear.inc.h"
 #include "elementwise.inc.h"
 #include "attention.inc.h"
+#include "packed.inc.h"
 
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
     return {name,     linear_scratch, linear, attention_scratch, attention, decode, encode,
-            rms_norm, rotary,         swiglu, add_scaled};
+            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed};
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "vec_avx2.h"
 
+#include "panel_avx2.h"
+
 #include "kernels.inc.h"
 
 namespace ostro {

@@ -1,5 +1,7 @@
 #include "vec_avx512.h"
 
+#include "panel_avx512.h"
+
 #include "kernels.inc.h"
 
 namespace ostro {

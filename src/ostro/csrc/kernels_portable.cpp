@@ -1,5 +1,7 @@
 #include "vec_portable.h"
 
+#include "panel_portable.h"
+
 #include "kernels.inc.h"
 
 namespace ostro {

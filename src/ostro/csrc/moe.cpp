@@ -57,15 +57,6 @@ struct Member {
 
 }  // namespace
 
-void Runtime::expert(const float* x, int64_t T, const ExpertView& expert, float* out) const {
-    const size_t size = static_cast<size_t>(T * expert.gate->rows);
-    std::vector<float> gate(size), up(size);
-    linear(x, T, *expert.gate, gate.data());
-    linear(x, T, *expert.up, up.data());
-    swiglu(gate.data(), up.data(), static_cast<int64_t>(size), gate.data());
-    linear(gate.data(), T, *expert.down, out);
-}
-
 void Runtime::moe(const float* x, int64_t T, const WeightView& router, const std::vector<ExpertView>& experts,
                   int64_t num_experts_per_tok, float* out) const {
     check_experts(router, experts, num_experts_per_tok);
@@ -88,7 +79,7 @@ void Runtime::moe(const float* x, int64_t T, const WeightView& router, const std
         for (int64_t i = 0; i < count; ++i) {
             std::copy_n(x + members[e][static_cast<size_t>(i)].row * D, D, rows.data() + i * D);
         }
-        expert(rows.data(), count, experts[e], results.data());
+        expert(rows.data(), count, experts[e], nullptr, results.data());
         for (int64_t i = 0; i < count; ++i) {
             const Member& m = members[e][static_cast<size_t>(i)];
             kernels_.add_scaled(m.weight, results.data() + i * D, D, out + m.row * D);

@@ -96,6 +96,7 @@ void Runtime::embedding(const WeightView& table, const int32_t* ids, int64_t T, 
     }
     const int threads = T * table.cols < WORTH_A_THREAD ? 1 : num_threads_;
     parallel_for(threads, T, [&](int64_t t) {
+        if (is_packed(table.kind)) return unpack_row(table, ids[t], out + t * table.cols);
         kernels_.decode(table.kind, table.data + ids[t] * table.row_bytes, 0, table.cols, out + t * table.cols);
     });
 }
@@ -111,7 +112,30 @@ void Runtime::rms_norm(const float* x, int64_t T, const WeightView& weight, floa
 }
 
 void Runtime::linear(const float* x, int64_t T, const WeightView& weight, float* out) const {
+    project(x, T, {{&weight, out, nullptr}});
+}
+
+void Runtime::project(const float* x, int64_t T, const std::vector<Projection>& jobs) const {
     if (T == 0) return;
+    std::vector<Projection> packed;
+    for (const Projection& job : jobs) {
+        if (is_packed(job.weight->kind)) {
+            packed.push_back(job);
+        } else if (job.residual == nullptr) {
+            float_linear(x, T, *job.weight, job.y);
+        } else {
+            const int64_t count = T * job.weight->rows;
+            std::vector<float> sums(static_cast<size_t>(count));
+            float_linear(x, T, *job.weight, sums.data());
+            for (int64_t i = 0; i < count; ++i) job.y[i] = job.residual[i] + sums[static_cast<size_t>(i)];
+        }
+    }
+    if (packed.empty()) return;
+    const RoundedRows rows(kernels_, num_threads_, x, T, packed[0].weight->cols);
+    packed_linears(kernels_, num_threads_, rows, packed);
+}
+
+void Runtime::float_linear(const float* x, int64_t T, const WeightView& weight, float* out) const {
     const int64_t K = weight.cols, N = weight.rows;
     const AlignedRows rows(x, T, K);
     const int threads = T * N * K < WORTH_A_THREAD ? 1 : num_threads_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "isa.h"
+#include "packed.h"
 #include "types.h"
 
 namespace ostro {
@@ -38,6 +39,10 @@ struct ExpertView {
     const WeightView *gate, *up, *down;
 };
 
+struct QkvView {
+    const WeightView *q, *k, *v;
+};
+
 class Runtime {
   public:
     Runtime(const std::string& isa, int num_threads);
@@ -53,12 +58,21 @@ class Runtime {
     void swiglu(const float* gate, const float* up, int64_t count, float* out) const;
     void attention(const float* q, const float* k, const float* v, int64_t num_heads, const Pool5& pool, int64_t layer,
                    const BatchView& batch, int64_t window, float* out) const;
+    // Every job's y = x W^T (plus its residual); x is prepared once for all of them.
+    void project(const float* x, int64_t T, const std::vector<Projection>& jobs) const;
+    // q, k, v of the normed x, the first two rotated in pairs.
+    void qkv(const float* x, int64_t T, const WeightView& norm, float eps, const QkvView& weights, const float* cos_sin,
+             int64_t half, float* q, float* k, float* v) const;
+    // out = x + down(silu(gate) * up) of the normed x.
+    void feed_forward(const float* x, int64_t T, const WeightView& norm, float eps, const ExpertView& mlp,
+                      float* out) const;
     void moe(const float* x, int64_t T, const WeightView& router, const std::vector<ExpertView>& experts,
              int64_t num_experts_per_tok, float* out) const;
 
   private:
     void store(const float* x, const Pool5& pool, uint8_t* layer, const BatchView& batch) const;
-    void expert(const float* x, int64_t T, const ExpertView& expert, float* out) const;
+    void float_linear(const float* x, int64_t T, const WeightView& weight, float* out) const;
+    void expert(const float* x, int64_t T, const ExpertView& expert, const float* residual, float* out) const;
 
     const Kernels& kernels_;
     int num_threads_;

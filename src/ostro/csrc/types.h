@@ -10,8 +10,12 @@
 
 namespace ostro {
 
-// How a tensor lies in memory: plain floats, or GGUF blocks along a row.
-enum class Kind : int { F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K };
+// How a tensor lies in memory: plain floats, GGUF blocks along a row, or packed in panels (checkpoint/packed.py).
+enum class Kind : int {
+    F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,  // by rows
+    P4, P4M, P4K, P4S, P6S, P8, P8M, P8K                                        // by panels
+};
+inline bool is_packed(Kind kind) { return kind >= Kind::P4; }
 
 struct KindInfo {
     Kind kind;
@@ -28,13 +32,68 @@ inline constexpr KindInfo KINDS[] = {
     {Kind::Q6_K, "Q6_K", 256, 210},
 };
 
-// A matrix (rows, cols) whose rows follow each other; `data` may have any alignment.
+struct PackedInfo {
+    Kind kind;
+    const char* name;
+    int64_t bits;           // of a code; a group of 32 columns by 16 outputs has 64 * bits bytes
+    int64_t scale_columns;  // columns that share a piece of scales
+    int64_t scale_bytes;    // of a piece, for 16 outputs
+};
+
+inline constexpr PackedInfo PACKED[] = {
+    {Kind::P4, "P4", 4, 32, 32},      {Kind::P4M, "P4M", 4, 32, 64}, {Kind::P4K, "P4K", 4, 256, 320},
+    {Kind::P4S, "P4S", 4, 256, 288},  {Kind::P6S, "P6S", 6, 256, 288}, {Kind::P8, "P8", 8, 32, 32},
+    {Kind::P8M, "P8M", 8, 32, 64},    {Kind::P8K, "P8K", 8, 256, 320},
+};
+
+inline const char* kind_name(Kind kind) {
+    return is_packed(kind) ? PACKED[(int)kind - (int)Kind::P4].name : KINDS[(int)kind].name;
+}
+
+inline constexpr int64_t PANEL = 16;  // outputs of a panel
+inline constexpr int64_t GROUP = 32;  // columns of a group
+
+// A matrix (rows, cols); `data` may have any alignment. By rows: they follow each other. By panels: `data` are the codes.
 struct WeightView {
     const uint8_t* data;
     int64_t rows;
     int64_t cols;
-    int64_t row_bytes;
+    int64_t row_bytes;  // by rows
     Kind kind;
+    const uint8_t* scales;  // by panels, from here on
+    const int8_t* codebook;
+    int64_t panel_bytes;
+    int64_t panel_scale_bytes;
+};
+
+// 32 columns of a row of activations, rounded to bytes: x = scale * q.
+struct RowGroup {
+    int8_t q[32];
+    float scale;
+    int32_t low, high;  // where the integer sums of the first and the last 16 columns begin
+    float sum;          // scale * sum of q
+};
+
+// Rows t0 .. t1 - 1 of T, rounded into out[g * T + t]; x is row t0, and rows are `ldx` floats apart.
+struct RoundTask {
+    const float* x;
+    int64_t ldx;
+    int64_t K;
+    int64_t t0, t1, T;
+    RowGroup* out;
+};
+
+// acc = x[t0 .. t1 - 1] times panels panel .. panel + num_panels - 1 of a packed weight. With T = 1 any number of panels,
+// 16 floats each; else one or two, row t at acc + (t - t0) * 32.
+struct PackedTask {
+    const WeightView* weight;
+    const RowGroup* x;  // x[g * T + t]
+    int64_t groups;
+    int64_t T;
+    int64_t t0, t1;
+    int64_t panel;
+    int64_t num_panels;
+    float* acc;
 };
 
 // y[t * ldy + n] = x[t] . weight[n] for all T rows and n0 <= n < n1. Rows of x are zero-padded to a multiple of
@@ -89,6 +148,8 @@ struct Kernels {
     void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
     // out += scale * x
     void (*add_scaled)(float scale, const float* x, int64_t n, float* out);
+    void (*round_rows)(const RoundTask& task);
+    void (*packed)(const PackedTask& task);
 };
 
 }  // namespace ostro

@@ -82,21 +82,14 @@ def decoder_layer(
     ops: Ops, config: ModelConfig, layer: LayerWeights, index: int, x: Array, rope: Array, attend: Attend
 ) -> Array:
     """Attention and feed-forward, each behind its norm and around its residual: (T, D) -> (T, D)."""
-    h = ops.rms_norm(x, layer.input_layernorm, config.rms_norm_eps)
-    q = ops.rotary(ops.linear(h, layer.q_proj), rope, config.num_attention_heads)
-    k = ops.rotary(ops.linear(h, layer.k_proj), rope, config.num_key_value_heads)
-    v = ops.linear(h, layer.v_proj)
-    x = x + ops.linear(attend(index, q, k, v), layer.o_proj)
-    h = ops.rms_norm(x, layer.post_attention_layernorm, config.rms_norm_eps)
-    return x + feed_forward(ops, config, layer.mlp, h)
-
-
-def feed_forward(ops: Ops, config: ModelConfig, mlp: Expert | MoeWeights, h: Array) -> Array:
-    """SwiGLU, or the experts' weighted sum of it: (T, D) -> (T, D)."""
-    if isinstance(mlp, MoeWeights):
-        return ops.moe(h, mlp.router, mlp.experts, config.num_experts_per_tok)
-    gate, up, down = mlp
-    return ops.linear(ops.swiglu(ops.linear(h, gate), ops.linear(h, up)), down)
+    heads, kv_heads, eps = config.num_attention_heads, config.num_key_value_heads, config.rms_norm_eps
+    projections = (layer.q_proj, layer.k_proj, layer.v_proj)
+    q, k, v = ops.qkv(x, layer.input_layernorm, eps, projections, rope, heads, kv_heads)
+    x = ops.linear_add(attend(index, q, k, v), layer.o_proj, x)
+    if isinstance(layer.mlp, MoeWeights):
+        h = ops.rms_norm(x, layer.post_attention_layernorm, eps)
+        return x + ops.moe(h, layer.mlp.router, layer.mlp.experts, config.num_experts_per_tok)
+    return ops.feed_forward(x, layer.post_attention_layernorm, eps, layer.mlp)
 
 
 def logits(ops: Ops, weights: LlamaWeights, hidden: Array) -> Array:

@@ -26,6 +26,8 @@ Weight: TypeAlias = Any
 """A backend's own form of a weight."""
 Expert: TypeAlias = tuple[Weight, Weight, Weight]
 """gate_proj (F, D), up_proj (F, D), down_proj (D, F)."""
+Qkv: TypeAlias = tuple[Weight, Weight, Weight]
+"""q_proj (H * d, D), k_proj (G * d, D), v_proj (G * d, D)."""
 
 
 class KVPool(Protocol):
@@ -105,6 +107,17 @@ class Ops(Protocol):
         A row at position p sees positions max(0, p - window + 1) .. p of its own sequence; scores are scaled by
         d**-0.5.
         """
+
+    def qkv(
+        self, x: Array, norm: Weight, eps: float, weights: Qkv, rope: Array, num_heads: int, num_kv_heads: int
+    ) -> tuple[Array, Array, Array]:
+        """q (T, H * d), k and v (T, G * d) of the normed x (T, D), q and k rotated."""
+
+    def linear_add(self, x: Array, weight: Weight, residual: Array) -> Array:
+        """residual (T, N) + x (T, K) times the transpose of weight (N, K)."""
+
+    def feed_forward(self, x: Array, norm: Weight, eps: float, mlp: Expert) -> Array:
+        """x (T, D) + down(silu(gate) * up) of the normed x."""
 
     def swiglu(self, gate: Array, up: Array) -> Array:
         """silu(gate) * up, both (T, F)."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ostro import env
+from ostro.checkpoint.packed import PackedTensor
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import BackendError
 from ostro.ops.batch import ForwardBatch, Int32
@@ -32,6 +33,7 @@ except ImportError as error:
 Float32: TypeAlias = npt.NDArray[np.float32]
 Weight: TypeAlias = _native.Weight
 Expert: TypeAlias = tuple[Weight, Weight, Weight]
+Qkv: TypeAlias = tuple[Weight, Weight, Weight]
 
 KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -77,7 +79,7 @@ class CpuOps:
 
     @property
     def isa(self) -> str:
-        """The kernel set in use: `portable`, `avx2` or `avx512`."""
+        """The kernel set in use: `portable`, `avx2`, `avx512` or `avx512_vnni`."""
         return str(self._native.isa)
 
     @property
@@ -87,6 +89,10 @@ class CpuOps:
 
     def weight(self, tensor: Tensor) -> Weight:
         """A view of the tensor (N, K), or (D,) for a norm; a copy only if its rows do not follow each other."""
+        if isinstance(tensor, PackedTensor):
+            return _native.Weight(
+                tensor.kind, *tensor.shape, _bytes(tensor.codes), _bytes(tensor.scales), list(tensor.codebook)
+            )
         if isinstance(tensor, QuantizedTensor):
             return _native.Weight(tensor.kind, *tensor.shape, _bytes(tensor.blocks))
         if tensor.ndim not in (1, 2):
@@ -113,6 +119,35 @@ class CpuOps:
         """(T, K) x (N, K) -> (T, N)."""
         out = np.empty((len(x), weight.rows), np.float32)
         self._native.linear(_dense("x", x, np.float32, 2), weight, out)
+        return out
+
+    def linear_add(self, x: Float32, weight: Weight, residual: Float32) -> Float32:
+        """residual + (T, K) x (N, K) -> (T, N)."""
+        out = np.empty((len(x), weight.rows), np.float32)
+        dense = _dense("residual", residual, np.float32, 2)
+        self._native.linear_add(_dense("x", x, np.float32, 2), weight, dense, out)
+        return out
+
+    def qkv(
+        self, x: Float32, norm: Weight, eps: float, weights: Qkv, rope: Float32, num_heads: int, num_kv_heads: int
+    ) -> tuple[Float32, Float32, Float32]:
+        """x is normed and rounded once for the three projections; q and k are rotated where they lie."""
+        d = 2 * rope.shape[2]
+        wq, wk, wv = weights
+        if (wq.rows, wk.rows) != (num_heads * d, num_kv_heads * d):
+            raise BackendError(
+                f"{num_heads} and {num_kv_heads} heads of {d} do not fit q and k of {wq.rows} and {wk.rows} rows."
+            )
+        q, k, v = (np.empty((len(x), weight.rows), np.float32) for weight in weights)
+        table = _dense("rope", rope, np.float32, 3)
+        self._native.qkv(_dense("x", x, np.float32, 2), norm, eps, wq, wk, wv, table, q, k, v)
+        return q, k, v
+
+    def feed_forward(self, x: Float32, norm: Weight, eps: float, mlp: Expert) -> Float32:
+        """x + down(silu(gate) * up); with packed weights the inner activations are never written as floats."""
+        gate, up, down = mlp
+        out = np.empty_like(_dense("x", x, np.float32, 2))
+        self._native.feed_forward(x, norm, eps, gate, up, down, out)
         return out
 
     def rope_table(self, positions: Int32, inv_freq: Float32) -> Float32:

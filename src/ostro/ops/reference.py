@@ -15,11 +15,12 @@ from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.ops.base import ArrayKVPool, Expert
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import numpy_dtype
+from ostro.ops.unfused import Unfused
 
 Float32 = npt.NDArray[np.float32]
 
 
-class ReferenceOps:
+class ReferenceOps(Unfused):
     """`Ops` in plain NumPy."""
 
     name = "reference"

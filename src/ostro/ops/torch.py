@@ -19,6 +19,7 @@ from ostro.errors import BackendError, MissingExtraError
 from ostro.ops.base import ArrayKVPool, Expert, KVPool
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import DTYPES
+from ostro.ops.unfused import Unfused
 
 try:
     import torch
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1024  # of a packed matrix that are unpacked together: its float32 form is never whole in memory
 
 
-class TorchOps:
+class TorchOps(Unfused):
     """`Ops` in PyTorch.
 
     `device` is "auto" (a CUDA device where there is one, else the CPU), or a name or `torch.device` of PyTorch's.
