@@ -112,20 +112,22 @@ void run_item(const Kernels& kernels, const RoundedRows& x, const Projection& jo
     }
 }
 
-// Gate and up of one group of 32 outputs, for all rows, as bytes.
-void gated_group(const Kernels& kernels, const RoundedRows& x, const WeightView& gate, const WeightView& up, int64_t g,
-                 const RoundedRows& out, float* acc) {
-    const int64_t T = x.rows(), panels = std::min<int64_t>(2, divide_up(gate.rows, PANEL) - 2 * g);
-    const int64_t outputs = std::min<int64_t>(GROUP, gate.rows - GROUP * g);
-    for (int64_t t = 0; t < T; t += TILE_ROWS) {
-        const int64_t end = std::min(T, t + TILE_ROWS);
-        kernels.packed({&gate, x.data(), x.groups(), T, t, end, 2 * g, panels, acc});
-        kernels.packed({&up, x.data(), x.groups(), T, t, end, 2 * g, panels, acc + TILE_FLOATS});
-        for (int64_t row = t; row < end; ++row) {
-            float* sums = acc + (row - t) * 32;
-            kernels.swiglu(sums, sums + TILE_FLOATS, outputs, sums);
+// Gate and up of the groups of 32 outputs first .. first + count - 1, for all rows, as bytes.
+void gated_groups(const Kernels& kernels, const RoundedRows& x, const WeightView& gate, const WeightView& up,
+                  int64_t first, int64_t count, const RoundedRows& out, float* gates, float* ups) {
+    const int64_t T = x.rows(), step = T == 1 ? count : 1, all = divide_up(gate.rows, PANEL);
+    for (int64_t g = first; g < first + count; g += step) {
+        const int64_t panels = std::min(2 * step, all - 2 * g);
+        const int64_t outputs = std::min(step * GROUP, gate.rows - GROUP * g);
+        for (int64_t t = 0; t < T; t += TILE_ROWS) {
+            const int64_t end = std::min(T, t + TILE_ROWS);
+            kernels.packed({&gate, x.data(), x.groups(), T, t, end, 2 * g, panels, gates});
+            kernels.packed({&up, x.data(), x.groups(), T, t, end, 2 * g, panels, ups});
+            for (int64_t row = 0; row < end - t; ++row) {
+                kernels.swiglu(gates + 32 * row, ups + 32 * row, outputs, gates + 32 * row);
+            }
+            kernels.round_rows({gates, 32, outputs, t, end, T, out.data() + g * T});
         }
-        kernels.round_rows({acc, 32, outputs, t, end, T, out.data() + g * T});
     }
 }
 
@@ -209,9 +211,13 @@ void packed_linears(const Kernels& kernels, int num_threads, const RoundedRows& 
 RoundedRows packed_gated(const Kernels& kernels, int num_threads, const RoundedRows& x, const WeightView& gate,
                          const WeightView& up) {
     RoundedRows out(x.rows(), gate.rows);
-    const int64_t work = 2 * x.rows() * gate.rows * gate.cols;
-    parallel_for(work < WORTH_A_THREAD ? 1 : num_threads, out.groups(), [&](int64_t g) {
-        gated_group(kernels, x, gate, up, g, out, thread_scratch(2 * TILE_FLOATS));
+    const int64_t work = 2 * x.rows() * gate.rows * gate.cols, groups = out.groups();
+    const int64_t size = x.rows() > 8 ? 1 : std::max<int64_t>(1, ITEM_BYTES / gate.panel_bytes);
+    const int64_t floats = std::max(TILE_FLOATS, size * GROUP);
+    parallel_for(work < WORTH_A_THREAD ? 1 : num_threads, divide_up(groups, size), [&](int64_t i) {
+        const int64_t first = i * size, count = std::min(size, groups - first);
+        float* sums = thread_scratch(2 * floats);
+        gated_groups(kernels, x, gate, up, first, count, out, sums, sums + floats);
     });
     return out;
 }

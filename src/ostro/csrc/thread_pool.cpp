@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <mutex>
 #include <new>
@@ -13,7 +14,10 @@
 namespace ostro {
 namespace {
 
-constexpr int SPINS = 2000;  // times a pause of 20 to 60 ns
+// How long a thread looks for work before it sleeps: longer than the pause between two operations of a step, during
+// which Python prepares the next one, and far shorter than anything a user or a scheduler would notice.
+constexpr auto SPIN_TIME = std::chrono::microseconds(200);
+constexpr int PAUSES = 32;  // between two looks at the clock
 
 inline void cpu_pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -25,11 +29,14 @@ inline void cpu_pause() {
 
 // Spins, then sleeps, until `value` is no longer `old`.
 uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
-    for (int i = 0; i < SPINS; ++i) {
-        const uint32_t now = value.load(std::memory_order_acquire);
-        if (now != old) return now;
-        cpu_pause();
-    }
+    const auto end = std::chrono::steady_clock::now() + SPIN_TIME;
+    do {
+        for (int i = 0; i < PAUSES; ++i) {
+            const uint32_t now = value.load(std::memory_order_acquire);
+            if (now != old) return now;
+            cpu_pause();
+        }
+    } while (std::chrono::steady_clock::now() < end);
     value.wait(old, std::memory_order_acquire);
     return value.load(std::memory_order_acquire);
 }
