@@ -193,7 +193,7 @@ def make_part(tensor: Tensor, part: Part, head_dim: int, num_experts: int) -> Te
     if part.change not in ("fused", "fused_transposed"):
         return tensor
     assert part.expert is not None
-    assert not isinstance(tensor, QuantizedTensor)  # native files are never packed
+    assert isinstance(tensor, np.ndarray)  # native files hold floats
     rows = tensor.shape[0] // num_experts
     matrix = tensor[part.expert * rows : (part.expert + 1) * rows]
     return matrix if part.change == "fused" else np.ascontiguousarray(matrix.T)
@@ -210,6 +210,7 @@ def to_half_split(tensor: Tensor, head_dim: int) -> Tensor:
     index = half_split_rows(tensor.shape[0], head_dim)
     if isinstance(tensor, QuantizedTensor):
         return tensor.rows(index)
+    assert isinstance(tensor, np.ndarray)  # packed folders have HF's order
     permuted: npt.NDArray[Any] = tensor[index]
     return permuted
 

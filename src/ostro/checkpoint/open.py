@@ -28,7 +28,7 @@ from ostro.checkpoint.names import (
     part_shape,
 )
 from ostro.checkpoint.safetensors import check_weight
-from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.tensors import Tensor
 from ostro.checkpoint.text import read_json, some
 from ostro.config import ModelConfig, from_gguf, from_hf, from_params
 from ostro.errors import CheckpointError, ModelNotFoundError
@@ -158,7 +158,7 @@ def _open_gguf(path: Path, wanted: _Wanted) -> Checkpoint:
     infos = file.tensor_infos
     shapes = {name: info.shape for name, info in infos.items()}
     freqs = file.tensor("rope_freqs.weight") if "rope_freqs.weight" in infos else None
-    if freqs is not None and (isinstance(freqs, QuantizedTensor) or freqs.ndim != 1):
+    if freqs is not None and not (isinstance(freqs, np.ndarray) and freqs.ndim == 1):
         raise CheckpointError(f"{path}: tensor rope_freqs.weight must be a vector of floats; the file is damaged.")
     rope_freqs = None if freqs is None else [float(value) for value in freqs]
     config = from_gguf(file.metadata, shapes, rope_freqs, source=str(path))
@@ -326,7 +326,7 @@ def _check_tied(item: _Stored, head: Tensor, embedding: Tensor) -> None:
 
 
 def _rows(tensor: Tensor, index: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    if isinstance(tensor, QuantizedTensor):
-        return tensor.rows(index).dequantize()
+    if not isinstance(tensor, np.ndarray):
+        return tensor.row_values(index)
     rows: npt.NDArray[np.float32] = tensor[index].astype(np.float32)
     return rows

@@ -117,7 +117,8 @@ class PackedTensor:
         """Rows `index` (R,) as float32 (R, cols)."""
         panels, places = np.unique(np.asarray(index) // PANEL, return_inverse=True)
         values = self.panels(panels).reshape(len(panels), PANEL, -1)
-        return values[places.reshape(-1), np.asarray(index) % PANEL]
+        rows: Float32 = values[places.reshape(-1), np.asarray(index) % PANEL]
+        return rows
 
     def panels(self, index: npt.NDArray[Any]) -> Float32:
         """The outputs of the panels `index` (R,): float32 (16 R, cols)."""
@@ -172,7 +173,7 @@ def encode_codes(packing: Packing, codes: Bytes) -> Bytes:
     if packing.bits == 8:
         return np.ascontiguousarray(units).reshape(P, G, 512)
     pairs = (units & 15).reshape(P, G, 4, 2, PANEL, 4)
-    low = (pairs[:, :, :, 0] | pairs[:, :, :, 1] << 4).reshape(P, G, 256)
+    low = np.asarray(pairs[:, :, :, 0] | pairs[:, :, :, 1] << 4, np.uint8).reshape(P, G, 256)
     if packing.bits == 4:
         return low
     quads = (units >> 4).reshape(P, G, 2, 4, PANEL, 4) << (2 * np.arange(4, dtype=np.uint8))[:, None, None]

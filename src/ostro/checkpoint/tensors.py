@@ -33,6 +33,10 @@ class QuantizedTensor:
         """The whole matrix as float32 (rows, columns)."""
         return self.decoder(self.blocks)
 
+    def row_values(self, index: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Rows `index` (R,) as float32 (R, columns)."""
+        return self.decoder(self.blocks[index])
+
     @property
     def nbytes(self) -> int:
         """Bytes of the packed matrix."""
@@ -40,4 +44,7 @@ class QuantizedTensor:
 
 
 Tensor: TypeAlias = npt.NDArray[Any] | QuantizedTensor | PackedTensor
-"""float32, float16 or bfloat16 (`ml_dtypes`) array, a matrix of GGUF blocks, or one packed for integer kernels."""
+"""float32, float16 or bfloat16 (`ml_dtypes`) array, a matrix of GGUF blocks, or one packed for integer kernels.
+
+All have `shape` and `nbytes`; what is no array has `dequantize()` and `row_values(index)`, both float32.
+"""

@@ -19,7 +19,6 @@ import numpy.typing as npt
 from ostro.chat.render import ChatFormat, render_chat
 from ostro.chat.segments import Prompt
 from ostro.checkpoint.open import Checkpoint, open_checkpoint
-from ostro.checkpoint.tensors import QuantizedTensor
 from ostro.config import ModelConfig
 from ostro.engine.config import EngineConfig
 from ostro.engine.core import EngineCore
@@ -370,4 +369,4 @@ def _stored_dtype(checkpoint: Checkpoint, dtype: str) -> str | None:
     if dtype != "auto":
         return numpy_dtype(dtype).name
     embeddings = checkpoint.tensors["model.embed_tokens.weight"]
-    return None if isinstance(embeddings, QuantizedTensor) else str(embeddings.dtype.name)
+    return str(embeddings.dtype.name) if isinstance(embeddings, np.ndarray) else None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.tensors import Tensor
 from ostro.config import ModelConfig
 from ostro.models.llama import LayerWeights, LlamaWeights, MoeWeights
 from ostro.ops.base import Expert, Ops, Weight
@@ -41,7 +41,7 @@ class _Reader:
         tensor = self._tensors[name]
         # Norms are vectors: they weigh nothing and every format keeps them precise, so they are never narrowed.
         if self._dtype is not None and len(tensor.shape) == 2:
-            values = tensor.dequantize() if isinstance(tensor, QuantizedTensor) else tensor
+            values = tensor if isinstance(tensor, np.ndarray) else tensor.dequantize()
             tensor = np.ascontiguousarray(values.astype(self._dtype, copy=False))
         return self._ops.weight(tensor)
 

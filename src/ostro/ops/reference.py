@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.tensors import Tensor
 from ostro.ops.base import ArrayKVPool, Expert
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import numpy_dtype
@@ -31,9 +31,7 @@ class ReferenceOps(Unfused):
 
     def embedding(self, table: Tensor, token_ids: Int32) -> Float32:
         """(V, D)[(T,)] -> (T, D)."""
-        if isinstance(table, QuantizedTensor):
-            return table.rows(token_ids).dequantize()
-        return widen(table[token_ids])
+        return widen(table[token_ids]) if isinstance(table, np.ndarray) else table.row_values(token_ids)
 
     def rms_norm(self, x: Float32, weight: Tensor, eps: float) -> Float32:
         """x / sqrt(mean(x^2) + eps) * weight."""
@@ -116,7 +114,7 @@ class ReferenceOps(Unfused):
 
 def widen(weight: Tensor) -> Float32:
     """A weight of any stored form as float32."""
-    if isinstance(weight, QuantizedTensor):
+    if not isinstance(weight, np.ndarray):
         return weight.dequantize()
     wide: Float32 = weight.astype(np.float32, copy=False)
     return wide

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.tensors import Tensor
 from ostro.errors import BackendError, MissingExtraError
 from ostro.ops.base import ArrayKVPool, Expert, KVPool
 from ostro.ops.batch import ForwardBatch, Int32
@@ -50,12 +50,12 @@ class TorchOps(Unfused):
 
     def weight(self, tensor: Tensor) -> torch.Tensor:
         """The tensor on the device in the backend's dtype; without a copy where it lies so in its file."""
-        if not isinstance(tensor, QuantizedTensor):
+        if isinstance(tensor, np.ndarray):
             return from_numpy(tensor).to(self.device, self.dtype)
         out = torch.empty(tensor.shape, dtype=self.dtype, device=self.device)
         for start in range(0, tensor.shape[0], _ROWS_AT_ONCE):
-            rows = slice(start, start + _ROWS_AT_ONCE)
-            out[rows] = torch.from_numpy(tensor.rows(rows).dequantize()).to(self.device, self.dtype)
+            rows = np.arange(start, min(start + _ROWS_AT_ONCE, tensor.shape[0]))
+            out[start : start + len(rows)] = torch.from_numpy(tensor.row_values(rows)).to(self.device, self.dtype)
         return out
 
     def embedding(self, table: Weight, token_ids: Int32 | torch.Tensor) -> torch.Tensor:

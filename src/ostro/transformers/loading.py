@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
 from ostro.checkpoint.open import Checkpoint, open_checkpoint
-from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.checkpoint.tensors import Tensor
 from ostro.errors import CheckpointError, ConfigError, RequestError
 from ostro.log import logger
 from ostro.ops.torch import TorchOps, find_device, torch_dtype
@@ -141,7 +142,7 @@ def _dtype(wanted: Any, config: PreTrainedConfig, checkpoint: Checkpoint) -> tor
     if config.dtype is not None:
         return torch_dtype(config.dtype)
     table = checkpoint.tensors["model.embed_tokens.weight"]
-    return torch.float32 if isinstance(table, QuantizedTensor) else torch_dtype(table.dtype.name)
+    return torch_dtype(table.dtype.name) if isinstance(table, np.ndarray) else torch.float32
 
 
 class _Filler:
@@ -192,7 +193,7 @@ class _Filler:
     def _own(self, stored: Tensor) -> torch.Tensor:
         """A copy: a map of the file is read-only, and a user may train on the weights."""
         tensor = self._ops.weight(stored)
-        shared = not isinstance(stored, QuantizedTensor) and tensor.data_ptr() == stored.ctypes.data
+        shared = isinstance(stored, np.ndarray) and tensor.data_ptr() == stored.ctypes.data
         return tensor.clone(memory_format=torch.contiguous_format) if shared else tensor
 
     def _randomize(self, names: list[str]) -> None:
