@@ -50,6 +50,7 @@ int code_value(const WeightView& w, const uint8_t* group, int64_t n, int64_t c) 
 struct Affine {
     float scale, minimum;
 };
+constexpr float NOTHING = -0.0f;  // added to any number it leaves that number, -0 too
 
 // What output n, column c of a panel is multiplied with and what is added; `p` are the panel's scales.
 Affine scale_of(Kind kind, const uint8_t* p, int64_t n, int64_t c) {
@@ -65,9 +66,9 @@ Affine scale_of(Kind kind, const uint8_t* p, int64_t n, int64_t c) {
         case Kind::P4S:
         case Kind::P6S: {
             const uint8_t *head = p + 288 * (g / 8), *fine = head + 32 + 32 * (g % 8) + n;
-            return {half_to_float(head + 2 * n) * static_cast<int8_t>(fine[c % GROUP < 16 ? 0 : 16]), 0.0f};
+            return {half_to_float(head + 2 * n) * static_cast<int8_t>(fine[c % GROUP < 16 ? 0 : 16]), NOTHING};
         }
-        default: return {half_to_float(p + 32 * g + 2 * n), 0.0f};
+        default: return {half_to_float(p + 32 * g + 2 * n), NOTHING};
     }
 }
 
