@@ -30,6 +30,12 @@ def naive_candidates(scores: np.ndarray, params: SamplingParams) -> dict[int, fl
     return {i: w for i, w in weights.items() if w >= params.min_p}
 
 
+def chosen_from(scores: np.ndarray, params: SamplingParams) -> tuple[np.ndarray, np.ndarray]:
+    """`candidates`, with the ids written out where they are all there are."""
+    ids, weights = sampler.candidates(scores, params)
+    return (np.arange(len(scores)) if ids is None else ids), weights
+
+
 scores_strategy = st.lists(st.integers(-40, 40).map(lambda i: i / 4), min_size=1, max_size=40)
 
 
@@ -46,7 +52,7 @@ def test_candidates_equal_the_naive_ones(
 ) -> None:
     params = SamplingParams(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
     row = np.array(scores, np.float32)
-    ids, weights = sampler.candidates(row, params)
+    ids, weights = chosen_from(row, params)
     expected = naive_candidates(row, params)
     assert dict(zip(ids.tolist(), weights.tolist(), strict=True)) == pytest.approx(expected)
 
@@ -118,6 +124,18 @@ def test_draws_follow_the_probabilities(params: SamplingParams) -> None:
         assert abs(counts[token] / 20000 - share) < 5 * (share * (1 - share) / 20000) ** 0.5
 
 
+@settings(max_examples=200)
+@given(weights=st.lists(st.sampled_from([0.0, 1e-12, 0.25, 1.0]), min_size=1, max_size=1600), point=st.floats(0, 1))
+def test_the_place_of_a_draw(weights: list[float], point: float) -> None:
+    row = np.array([*weights, 1.0], np.float32)
+    place = sampler._place(row, point)
+    exact = np.cumsum(row, dtype=np.float64)
+    assert row[place] > 0
+    wanted, rounding = point * exact[-1], 1e-12 * exact[-1]
+    assert exact[place] >= wanted - rounding
+    assert exact[place] - row[place] <= wanted + rounding
+
+
 def test_a_banned_token_is_never_drawn() -> None:
     scores = np.full(4, -np.inf, np.float32)
     scores[2] = 0.0
@@ -161,7 +179,7 @@ def test_log_softmax_rank_and_likeliest() -> None:
 def test_a_large_vocabulary() -> None:
     scores = np.random.default_rng(0).standard_normal(131072).astype(np.float32) * 3
     params = SamplingParams(top_p=0.9)
-    ids, weights = sampler.candidates(scores, params)
+    ids, weights = chosen_from(scores, params)
     expected = naive_candidates(scores, params)
     assert ids.tolist() == list(expected)
     assert weights == pytest.approx(list(expected.values()))

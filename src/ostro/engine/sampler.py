@@ -18,6 +18,9 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
+_BLOCK = 512
+"""Weights that are summed before the draw looks into them."""
+
 
 def generator(seed: int | None, index: int) -> np.random.Generator:
     """The stream of draws of answer `index` of a request: that of seed + index, or of fresh entropy."""
@@ -80,51 +83,71 @@ def choose(scores: Float32, params: SamplingParams, draws: np.random.Generator) 
         )
     if params.temperature == 0:
         return best
-    ids, probabilities = candidates(scores, params)
-    cumulative = np.cumsum(probabilities)
-    total = cumulative[-1]
-    point = min(draws.random() * total, np.nextafter(total, 0))  # a product that rounds up to total has no place
-    return int(ids[np.searchsorted(cumulative, point, side="right")])
+    ids, weights = candidates(scores, params)
+    place = _place(weights, draws.random())
+    return place if ids is None else int(ids[place])
 
 
-def candidates(scores: Float32, params: SamplingParams) -> tuple[Ids, Float64]:
-    """The tokens that stages 5 to 8 leave and their probabilities, which need not sum to 1: both (C,).
+def candidates(scores: Float32, params: SamplingParams) -> tuple[Ids | None, Float32]:
+    """The tokens that stages 5 to 8 leave (None: all, by id) and their weights, relative to the likeliest: both (C,).
 
     Sorted by falling probability where `top_p` needs it, else by id: a fixed order, so that a draw is repeatable.
     """
     ids = _top_k(scores, params.top_k)
-    scaled = scores[ids].astype(np.float64)
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the best to -inf, which is what it means
-        weights = np.exp((scaled - scaled.max()) / params.temperature)
+    weights = _weights(scores if ids is None else scores[ids], params.temperature)
     if params.top_p < 1:
-        ids, weights = _top_p(ids, weights, params.top_p)
+        ids, weights = _keep(ids, weights, _top_p(weights, params.top_p))
     if params.min_p > 0:
-        likely = weights >= params.min_p  # the likeliest weighs 1
-        ids, weights = ids[likely], weights[likely]
+        ids, weights = _keep(ids, weights, np.flatnonzero(weights >= params.min_p))
     return ids, weights
 
 
-def _top_k(scores: Float32, k: int) -> Ids:
-    """Ids of the k highest scores in ascending order; lower ids first among equals; all of them if k is off."""
+def _weights(scores: Float32, temperature: float) -> Float32:
+    """e^((score - best) / temperature): the likeliest weighs 1."""
+    with np.errstate(over="ignore", divide="ignore"):  # a tiny temperature sends all but the best to -inf: as it means
+        scaled = scores - scores.max()
+        np.divide(scaled, np.float32(min(temperature, 1e30)), out=scaled, where=scaled < 0)
+        weights: Float32 = np.exp(scaled, out=scaled)
+    return weights
+
+
+def _keep(ids: Ids | None, weights: Float32, places: Ids) -> tuple[Ids, Float32]:
+    return places if ids is None else ids[places], weights[places]
+
+
+def _place(weights: Float32, point: float) -> int:
+    """Where `point` (0 .. 1) of the weights' sum falls, in double precision; by blocks first, as most are passed by."""
+    blocks = np.add.reduceat(weights, np.arange(0, len(weights), _BLOCK), dtype=np.float64)
+    ends = np.cumsum(blocks)
+    # A product that rounds up to the total has no place.
+    wanted = min(point * ends[-1], np.nextafter(ends[-1], 0))
+    block = int(np.searchsorted(ends, wanted, side="right"))
+    inside = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+    before = ends[block - 1] if block else 0.0
+    # The block's own sum may round a little lower than its part of the total: its last token then has the place.
+    last = int(np.flatnonzero(weights[block * _BLOCK : (block + 1) * _BLOCK])[-1])
+    return block * _BLOCK + min(int(np.searchsorted(inside, wanted - before, side="right")), last)
+
+
+def _top_k(scores: Float32, k: int) -> Ids | None:
+    """Ids of the k highest scores in ascending order; lower ids first among equals; None for all if k is off."""
     if k <= 0 or k >= len(scores):
-        return np.arange(len(scores))
+        return None
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
     above = np.flatnonzero(scores > threshold)
     equal = np.flatnonzero(scores == threshold)[: k - len(above)]
     return np.sort(np.concatenate([above, equal]))
 
 
-def _top_p(ids: Ids, weights: Float64, top_p: float) -> tuple[Ids, Float64]:
-    """The likeliest tokens until they reach `top_p` of the total, in falling order, lower ids first among equals."""
-    total = weights.sum()
+def _top_p(weights: Float32, top_p: float) -> Ids:
+    """Places of the likeliest until they reach `top_p` of the total, falling, lower ones first among equals."""
+    total = weights.sum(dtype=np.float64)
     # Tokens below (1 - top_p) / C cannot be needed: all C of them together would not make up 1 - top_p. Leaving them
     # out first makes the sort short. The factor keeps rounding on the safe side.
-    possible = weights >= 0.999 * (1 - top_p) * total / len(weights)
-    ids, weights = ids[possible], weights[possible]
-    order = np.argsort(-weights, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    order = order[: int(np.searchsorted(cumulative, top_p * total, side="left")) + 1]
-    return ids[order], weights[order]
+    places = np.flatnonzero(weights >= 0.999 * (1 - top_p) * total / len(weights))
+    order = places[np.argsort(-weights[places], kind="stable")]
+    cumulative = np.cumsum(weights[order], dtype=np.float64)
+    return order[: int(np.searchsorted(cumulative, top_p * total, side="left")) + 1]
 
 
 def log_softmax(logits: Float32) -> Float64:
@@ -140,6 +163,8 @@ def likeliest(logits: Float32, k: int) -> list[int]:
     if k == 0:
         return []
     ids = _top_k(logits, k)
+    if ids is None:
+        ids = np.arange(len(logits))
     return [int(i) for i in ids[np.argsort(-logits[ids], kind="stable")]]
 
 
