@@ -7,7 +7,7 @@ import pytest
 from op_data import ISAS, TESTED, assert_close, backend_called, floats, give, same_bits
 from packed_data import CODEBOOK, PACKED_KINDS, packed, packed_columns, rounded, whole
 
-from ostro.checkpoint.packed import INT4
+from ostro.checkpoint.packed import INT4, SIGNED3, UNSIGNED4
 from ostro.errors import BackendError
 from ostro.ops import get_ops
 from ostro.ops.base import Ops
@@ -31,7 +31,7 @@ def ops(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ops:
 def test_linear_is_the_rounded_activations_times_the_weight(isa: str, kind: str, rng: np.random.Generator) -> None:
     ops = CpuOps(2)
     for cols in packed_columns(kind):
-        for outputs, codebook in ((3, INT4), (16, CODEBOOK), (61, CODEBOOK)):
+        for outputs, codebook in ((3, INT4), (16, CODEBOOK), (61, UNSIGNED4), (18, SIGNED3)):
             weight = packed(rng, kind, outputs, cols, codebook)
             mine, exact = ops.weight(weight), weight.dequantize().T.astype(np.float64)
             for num_rows in ROWS:

@@ -4,11 +4,13 @@
 //     y[n] = sum over groups, ascending, of s[n] r ( sum over the group of value[n][k] q[k] ).
 // The inner sum is a sum of integers and exact in any order; the outer one is one fused multiply-add a group, in the
 // order of the groups, whatever the tile. A lane owns an output, so nothing is summed across lanes, and one dot4 takes
-// four columns of sixteen outputs. Where dot4 wants unsigned bytes, values carry a bias, and the sums begin at
-// -BIAS * sum(q), which was found when the row was rounded. A minimum m adds m r sum(q).
+// four columns of sixteen outputs. Where dot4 wants unsigned bytes, values carry a bias of 128, and the sums begin at
+// -128 sum(q), which was found when the row was rounded. A minimum m adds m r sum(q).
 // - one row: codes go from memory through registers, one stream after another. Bound by memory.
 // - more rows: two panels' groups are decoded into 16 registers once and meet all rows of the tile; sums wait in `acc`
 //   (L1). Of 10 operations on the multiplying ports 8 are dot products, so 80 % of the integer peak is the limit.
+// - more rows without VNNI: a group is decoded into L1 and met by TILE rows at a time. Codes that span 16 neighbours
+//   (all but NF4's) are taken as unsigned nibbles, code - lowest, whose sums fit into 16 bits for a whole group.
 // Measured (Zen 4, 2 cores, Mistral 7B at 4 bits): see benchmarks/cpu_speed.md.
 
 namespace {
@@ -26,11 +28,20 @@ inline int32_t four(const RowGroup& x, int unit) {
 
 constexpr int group_bytes(int bits) { return 64 * bits; }
 
+constexpr int BIAS = UNSIGNED ? 128 : 0;
+constexpr int SUM_FACTOR = UNSIGNED ? 128 : 1;  // RowGroup's low and high are -SUM_FACTOR times the sums
+
+inline Table value_table(const WeightView& w) {
+    int8_t values[16];
+    for (int i = 0; i < 16; ++i) values[i] = (int8_t)(w.codebook[i] + BIAS);
+    return make_table(values);
+}
+
 // The columns of a group as values (plus BIAS), four a unit.
 template <int BITS>
 ALWAYS_INLINE void decode_group(const uint8_t* p, const Table& table, Bytes (&w)[8]) {
     if constexpr (BITS == 8) {
-        unroll<8>([&](auto u) { w[u] = BIAS ? load_bytes(p + 64 * u) : shifted(load_bytes(p + 64 * u), -128); });
+        unroll<8>([&](auto u) { w[u] = UNSIGNED ? load_bytes(p + 64 * u) : shifted(load_bytes(p + 64 * u), -128); });
     } else {
         unroll<4>([&](auto v) {
             const Bytes raw = load_bytes(p + 64 * v);
@@ -85,6 +96,8 @@ ALWAYS_INLINE Sixteen add_group(Sixteen acc, Ints low, Ints high, const GroupSca
     return acc;
 }
 
+inline Ints start(int32_t x) { return iset(UNSIGNED ? x : 0); }
+
 struct PanelView {
     const uint8_t *codes, *scales;
 };
@@ -111,7 +124,7 @@ void one_row(const PackedTask& a, const Table& table) {
             const RowGroup& x = a.x[g];
             Bytes w[8];
             decode_group<BITS>(codes, table, w);
-            Ints low = iset(x.low), high = iset(x.high);
+            Ints low = start(x.low), high = start(x.high);
             unroll<4>([&](auto u) {
                 low = dot4(low, w[u], four(x, u));
                 high = dot4(high, w[u + 4], four(x, u + 4));
@@ -141,7 +154,7 @@ void rows_tile(const PackedTask& a, const Table& table) {
         float* acc = a.acc;
         for (int64_t t = a.t0; t < a.t1; ++t, ++x, acc += 32) {
             Ints low[N], high[N];
-            unroll<N>([&](auto n) { low[n] = iset(x->low), high[n] = iset(x->high); });
+            unroll<N>([&](auto n) { low[n] = start(x->low), high[n] = start(x->high); });
             unroll<4>([&](auto u) {
                 unroll<N>([&](auto n) {
                     low[n] = dot4(low[n], w[n][u], four(*x, u));
@@ -155,11 +168,98 @@ void rows_tile(const PackedTask& a, const Table& table) {
     }
 }
 
+#if defined(OSTRO_PAIRS)
+// R rows with a decoded group; with a shift, w are nibbles that lie 2^shift above their values (0: they are values).
+template <bool NIBBLES, int R>
+ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints (&low)[R], Ints (&high)[R]) {
+    if constexpr (NIBBLES) {
+        unroll<2>([&](auto half) {
+            Pairs sums[R];
+            unroll<R>([&](auto r) { sums[r] = iset(0); });
+            unroll<4>([&](auto u) {
+                unroll<R>([&](auto r) { sums[r] = dot_pairs(sums[r], w[4 * half + u], four(x[r], 4 * half + u)); });
+            });
+            unroll<R>([&](auto r) {
+                const Ints less = shift ? ishift(iset(half ? x[r].high : x[r].low), shift) : iset(0);
+                (half ? high : low)[r] = iadd(widen(sums[r]), less);
+            });
+        });
+    } else {
+        unroll<R>([&](auto r) { low[r] = iset(0), high[r] = iset(0); });
+        unroll<4>([&](auto u) {
+            unroll<R>([&](auto r) { low[r] = dot4(low[r], w[u], four(x[r], u)); });
+        });
+        unroll<4>([&](auto u) {
+            unroll<R>([&](auto r) { high[r] = dot4(high[r], w[u + 4], four(x[r], u + 4)); });
+        });
+    }
+}
+
+template <Form F, bool NIBBLES, int R>
+void buffered_rows(const RowGroup* x, const Bytes* w, int shift, const GroupScale& s, float* acc) {
+    Ints low[R], high[R];
+    meet_rows<NIBBLES, R>(x, w, shift, low, high);
+    unroll<R>([&](auto r) {
+        fstore(acc + 32 * r, add_group<F>(fload(acc + 32 * r), low[r], high[r], s, x[r]));
+    });
+}
+
+// As rows_tile, panel after panel, for sets of kernels whose registers do not hold a decoded group.
+template <int BITS, Form F, bool NIBBLES>
+void buffered_tile(const PackedTask& a, const Table& table, int shift) {
+    memset(a.acc, 0, (size_t)(a.t1 - a.t0) * 32 * sizeof(float));
+    for (int64_t n = 0; n < a.num_panels; ++n) {
+        const PanelView p = panel_at(*a.weight, a.panel + n);
+        for (int64_t g = 0; g < a.groups; ++g) {
+            const uint8_t* codes = p.codes + group_bytes(BITS) * g;
+            prefetch_group<BITS>(codes);
+            Bytes w[8];
+            decode_group<BITS>(codes, table, w);
+            const GroupScale s = load_scale<F>(p.scales, g);
+            const RowGroup* x = a.x + g * a.T;
+            int64_t t = a.t0;
+            for (; t + TILE <= a.t1; t += TILE)
+                buffered_rows<F, NIBBLES, TILE>(x + t, w, shift, s, a.acc + (t - a.t0) * 32 + 16 * n);
+            for (; t < a.t1; ++t) buffered_rows<F, NIBBLES, 1>(x + t, w, shift, s, a.acc + (t - a.t0) * 32 + 16 * n);
+        }
+    }
+}
+
+// The codes' values as nibbles above the lowest: true if they are 16 neighbours at most, the lowest -2^shift or 0.
+inline bool nibble_table(const WeightView& w, int8_t (&nibbles)[16], int* shift) {
+    int lowest = 0;
+    for (int i = 0; i < 16; ++i) lowest = w.codebook[i] < lowest ? w.codebook[i] : lowest;
+    *shift = lowest == -8 ? 3 : lowest == -4 ? 2 : 0;
+    if (lowest != 0 && lowest != -(1 << *shift)) return false;
+    for (int i = 0; i < 16; ++i) {
+        if (w.codebook[i] - lowest > 15) return false;
+        nibbles[i] = (int8_t)(w.codebook[i] - lowest);
+    }
+    return true;
+}
+
+template <int BITS, Form F>
+void many_rows(const PackedTask& a, const Table& table) {
+    if constexpr (BITS == 4) {
+        int8_t nibbles[16];
+        int shift;
+        if (nibble_table(*a.weight, nibbles, &shift)) {
+            return buffered_tile<BITS, F, true>(a, make_table(nibbles), shift);
+        }
+    }
+    buffered_tile<BITS, F, false>(a, table, 0);
+}
+#else
+template <int BITS, Form F>
+void many_rows(const PackedTask& a, const Table& table) {
+    a.num_panels == 2 ? rows_tile<BITS, F, 2>(a, table) : rows_tile<BITS, F, 1>(a, table);
+}
+#endif
+
 template <int BITS, Form F>
 void packed_form(const PackedTask& a) {
-    const Table table = make_table(a.weight->codebook);
-    if (a.T == 1) return one_row<BITS, F>(a, table);
-    a.num_panels == 2 ? rows_tile<BITS, F, 2>(a, table) : rows_tile<BITS, F, 1>(a, table);
+    const Table table = value_table(*a.weight);
+    a.T == 1 ? one_row<BITS, F>(a, table) : many_rows<BITS, F>(a, table);
 }
 
 void packed(const PackedTask& a) {
@@ -202,8 +302,8 @@ void round_group(const float* x, int64_t n, RowGroup* out) {
         sums[i / 16] += hsum(q);
     }
     out->scale = none == 0.0f ? (counts ? largest / 127.0f : 0.0f) : none;
-    out->low = -BIAS * (int32_t)sums[0];
-    out->high = -BIAS * (int32_t)sums[1];
+    out->low = -SUM_FACTOR * (int32_t)sums[0];
+    out->high = -SUM_FACTOR * (int32_t)sums[1];
     out->sum = (sums[0] + sums[1]) * out->scale;
 }
 

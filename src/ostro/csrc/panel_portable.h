@@ -19,7 +19,7 @@ struct Table {
     uint8_t v[16];
 };
 
-constexpr int BIAS = 0;
+constexpr bool UNSIGNED = false;  // bytes are values
 
 template <typename T, typename Make>
 inline T each(Make&& make) {
