@@ -9,6 +9,7 @@ namespace ostro {
 extern const Kernels kernels_portable;
 #if defined(OSTRO_X86_ISAS)
 extern const Kernels kernels_avx2;
+extern const Kernels kernels_avx_vnni;
 extern const Kernels kernels_avx512;
 extern const Kernels kernels_avx512_vnni;
 #endif
@@ -25,6 +26,7 @@ const std::vector<Isa>& isas() {
         {&kernels_portable, {}},
 #if defined(OSTRO_X86_ISAS)
         {&kernels_avx2, {"avx2", "fma", "f16c"}},
+        {&kernels_avx_vnni, {"avx2", "fma", "f16c", "avx_vnni"}},
         {&kernels_avx512, {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq"}},
         {&kernels_avx512_vnni, {"avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}},
 #endif

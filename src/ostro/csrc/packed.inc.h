@@ -9,8 +9,8 @@
 // - one row: codes go from memory through registers, one stream after another. Bound by memory.
 // - more rows: two panels' groups are decoded into 16 registers once and meet all rows of the tile; sums wait in `acc`
 //   (L1). Of 10 operations on the multiplying ports 8 are dot products, so 80 % of the integer peak is the limit.
-// - more rows without VNNI: a group is decoded into L1 and met by TILE rows at a time. Codes that span 16 neighbours
-//   (all but NF4's) are taken as unsigned nibbles, code - lowest, whose sums fit into 16 bits for a whole group.
+// - more rows with 16 registers: a group is decoded into L1 and met by TILE rows at a time.
+// - without VNNI, codes that span 16 neighbours (all but NF4's) are taken as unsigned nibbles, code - lowest, whose sums fit into 16 bits for a whole group.
 // Measured (Zen 4, 2 cores, Mistral 7B at 4 bits): see benchmarks/cpu_speed.md.
 
 namespace {
@@ -168,10 +168,11 @@ void rows_tile(const PackedTask& a, const Table& table) {
     }
 }
 
-#if defined(OSTRO_PAIRS)
+#if defined(OSTRO_BUFFERED)
 // R rows with a decoded group; with a shift, w are nibbles that lie 2^shift above their values (0: they are values).
 template <bool NIBBLES, int R>
 ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints (&low)[R], Ints (&high)[R]) {
+#if defined(OSTRO_PAIRS)
     if constexpr (NIBBLES) {
         unroll<2>([&](auto half) {
             Pairs sums[R];
@@ -184,15 +185,18 @@ ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints 
                 (half ? high : low)[r] = iadd(widen(sums[r]), less);
             });
         });
-    } else {
-        unroll<R>([&](auto r) { low[r] = iset(0), high[r] = iset(0); });
-        unroll<4>([&](auto u) {
-            unroll<R>([&](auto r) { low[r] = dot4(low[r], w[u], four(x[r], u)); });
-        });
-        unroll<4>([&](auto u) {
-            unroll<R>([&](auto r) { high[r] = dot4(high[r], w[u + 4], four(x[r], u + 4)); });
-        });
+        return;
     }
+#else
+    (void)shift;
+#endif
+    unroll<R>([&](auto r) { low[r] = start(x[r].low), high[r] = start(x[r].high); });
+    unroll<4>([&](auto u) {
+        unroll<R>([&](auto r) { low[r] = dot4(low[r], w[u], four(x[r], u)); });
+    });
+    unroll<4>([&](auto u) {
+        unroll<R>([&](auto r) { high[r] = dot4(high[r], w[u + 4], four(x[r], u + 4)); });
+    });
 }
 
 template <Form F, bool NIBBLES, int R>
@@ -225,6 +229,7 @@ void buffered_tile(const PackedTask& a, const Table& table, int shift) {
     }
 }
 
+#if defined(OSTRO_PAIRS)
 // The codes' values as nibbles above the lowest: true if they are 16 neighbours at most, the lowest -2^shift or 0.
 inline bool nibble_table(const WeightView& w, int8_t (&nibbles)[16], int* shift) {
     int lowest = 0;
@@ -237,9 +242,11 @@ inline bool nibble_table(const WeightView& w, int8_t (&nibbles)[16], int* shift)
     }
     return true;
 }
+#endif
 
 template <int BITS, Form F>
 void many_rows(const PackedTask& a, const Table& table) {
+#if defined(OSTRO_PAIRS)
     if constexpr (BITS == 4) {
         int8_t nibbles[16];
         int shift;
@@ -247,6 +254,7 @@ void many_rows(const PackedTask& a, const Table& table) {
             return buffered_tile<BITS, F, true>(a, make_table(nibbles), shift);
         }
     }
+#endif
     buffered_tile<BITS, F, false>(a, table, 0);
 }
 #else

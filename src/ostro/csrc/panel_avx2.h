@@ -1,4 +1,4 @@
-// A panel's sixteen outputs in two registers: AVX2.
+// A panel's sixteen outputs in two registers: AVX2, with AVX-VNNI where OSTRO_VNNI is defined.
 #pragma once
 
 #include <immintrin.h>
@@ -15,9 +15,15 @@ struct Sixteen {
 };
 typedef __m256i Table;  // sixteen bytes, in both halves
 
+#define OSTRO_BUFFERED   // 16 registers do not hold a decoded group
+constexpr int TILE = 4;  // rows that share one: 8 registers hold their sums
+
+#if defined(OSTRO_VNNI)
+constexpr bool UNSIGNED = true;  // bytes are value + 128
+inline __m256i dot4(__m256i sum, __m256i w, __m256i x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+#else
 #define OSTRO_PAIRS               // see Pairs
 constexpr bool UNSIGNED = false;  // bytes are values
-constexpr int TILE = 4;           // rows that share a decoded group: 8 of 16 registers hold their sums
 
 // Sums of unsigned bytes below 16 times signed ones, two and two in 16 bits: a group of 32 columns cannot overflow,
 // 16 * 15 * 127 < 2^15. Half the work of dot4, and no signs to move.
@@ -37,6 +43,8 @@ inline __m256i dot4(__m256i sum, __m256i w, __m256i x) {
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+#endif
+
 inline Ints dot4(Ints sum, Bytes w, int32_t x) {
     const __m256i xs = _mm256_set1_epi32(x);
     return {dot4(sum.a, w.a, xs), dot4(sum.b, w.b, xs)};

@@ -15,6 +15,7 @@ typedef __m512i Table;   // sixteen bytes, once in every quarter
 constexpr bool UNSIGNED = true;  // bytes are value + 128
 inline Ints dot4(Ints sum, Bytes w, int32_t x) { return _mm512_dpbusd_epi32(sum, w, _mm512_set1_epi32(x)); }
 #else
+#define OSTRO_BUFFERED
 #define OSTRO_PAIRS               // see Pairs
 constexpr bool UNSIGNED = false;  // bytes are values
 constexpr int TILE = 8;           // rows that share a decoded group
