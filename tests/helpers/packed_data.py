@@ -19,19 +19,19 @@ def packed(rng: np.random.Generator, kind: str, rows: int, cols: int, codebook: 
     lowest = 1 if packing.bits == 8 else 0  # the value -128 is not used
     codes = encode_codes(packing, rng.integers(lowest, 1 << packing.bits, (panels, PANEL, 32 * groups), np.uint8))
     scales = np.empty(packing.scales_shape(rows, cols), np.uint8)
-    halves = {"": 16, "M": 32, "K": 32, "S": 16}[kind[2:]]
-    size = 2.0 ** -(packing.bits + (5 if kind[2:] in ("K", "S") else 0))
+    halves = {"": 16, "M": 32, "G": 16, "K": 32, "S": 16}[kind[2:]]
+    size = 2.0 ** -(packing.bits + (5 if kind[2:] in ("G", "K", "S") else 0))
     heads = (rng.standard_normal((*scales.shape[:2], halves)) * size).astype(np.float16)
     scales[..., : 2 * halves] = heads.view(np.uint8)
     scales[..., 2 * halves :] = rng.integers(0, 64, scales[..., 2 * halves :].shape)
-    if kind.endswith("S"):
+    if kind[2:] in ("G", "S"):
         scales[..., 2 * halves :] -= 32  # wraps around: signed bytes
     return PackedTensor(kind, (rows, cols), codes, scales, codebook if packing.bits == 4 else ())
 
 
 def packed_columns(kind: str) -> tuple[int, ...]:
     """Numbers of columns that a kind can have, awkward ones first."""
-    return (7, 32, 172, 300) if kind[2:] in ("", "M") else (256, 768)
+    return (7, 32, 172, 300) if kind[2:] in ("", "M", "G") else (256, 768)
 
 
 def whole(rng: np.random.Generator, rows: int, cols: int) -> npt.NDArray[np.float32]:

@@ -15,6 +15,8 @@ Scales lie beside the codes; their form is a letter behind the width, 16 outputs
     P4M P8M  a group: f16 s, f16 m                        weight = s * value + m
     P4K P8K  256 columns: f16 d, f16 e, and for each of   weight = d * s * value - e * m
              their 8 groups: u8 s, u8 m
+    P4G      256 columns: f16 d, and for each of their 8  weight = d * s * value
+             groups: i8 s
     P4S P6S  256 columns: f16 d, and for each of their 8  weight = d * s * value, s of the column's half group
              groups: i8 s of the first 16 columns, then
              of the second
@@ -37,7 +39,7 @@ PANEL = 16
 GROUP = 32
 """Columns of a group."""
 SUPER = 256
-"""Columns of a superblock of the K and S forms."""
+"""Columns of a superblock of the G, K and S forms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,12 @@ class Packing:
 
 def _packing(kind: str) -> Packing:
     bits = int(kind[1])
-    columns, scale_bytes = {"": (GROUP, 32), "M": (GROUP, 64), "K": (SUPER, 320), "S": (SUPER, 288)}[kind[2:]]
+    forms = {"": (GROUP, 32), "M": (GROUP, 64), "G": (SUPER, 160), "K": (SUPER, 320), "S": (SUPER, 288)}
+    columns, scale_bytes = forms[kind[2:]]
     return Packing(kind, bits, 64 * bits, columns, scale_bytes)
 
 
-PACKINGS = {kind: _packing(kind) for kind in ("P4", "P4M", "P4K", "P4S", "P6S", "P8", "P8M", "P8K")}
+PACKINGS = {kind: _packing(kind) for kind in ("P4", "P4M", "P4G", "P4K", "P4S", "P6S", "P8", "P8M", "P8K")}
 
 INT4 = tuple(range(-8, 8))
 """Symmetric four-bit integers, GGUF's Q4_0."""
@@ -156,13 +159,14 @@ def decode_scales(packing: Packing, scales: Bytes, cols: int) -> tuple[Float32, 
     heads = 2 if form == "K" else 1
     head = np.ascontiguousarray(scales[..., : 32 * heads]).view(np.float16).astype(np.float32)
     head = head.reshape(P, -1, 1, heads, PANEL)
-    parts = np.ascontiguousarray(scales[..., 32 * heads :]).reshape(P, -1, 8, 2, PANEL)
+    parts = np.ascontiguousarray(scales[..., 32 * heads :]).reshape(P, -1, 8, 1 if form == "G" else 2, PANEL)
     if form == "K":
         both = head * parts  # (P, superblock, group, scale or minimum, n)
         wide = np.repeat(both.reshape(P, -1, 2, PANEL), GROUP, axis=1)[:, :cols]
         return wide[:, :, 0].transpose(0, 2, 1), -wide[:, :, 1].transpose(0, 2, 1)
-    fine = head * parts.view(np.int8)  # (P, superblock, group, half, n)
-    return np.repeat(fine.reshape(P, -1, PANEL), GROUP // 2, axis=1)[:, :cols].transpose(0, 2, 1), None
+    fine = head * parts.view(np.int8)  # (P, superblock, group, half or all of it, n)
+    columns = GROUP // parts.shape[3]
+    return np.repeat(fine.reshape(P, -1, PANEL), columns, axis=1)[:, :cols].transpose(0, 2, 1), None
 
 
 def encode_codes(packing: Packing, codes: Bytes) -> Bytes:

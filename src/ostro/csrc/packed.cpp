@@ -58,6 +58,10 @@ Affine scale_of(Kind kind, const uint8_t* p, int64_t n, int64_t c) {
     switch (kind) {
         case Kind::P4M:
         case Kind::P8M: return {half_to_float(p + 64 * g + 2 * n), half_to_float(p + 64 * g + 32 + 2 * n)};
+        case Kind::P4G: {
+            const uint8_t* head = p + 160 * (g / 8);
+            return {half_to_float(head + 2 * n) * static_cast<int8_t>(head[32 + 16 * (g % 8) + n]), NOTHING};
+        }
         case Kind::P4K:
         case Kind::P8K: {
             const uint8_t *head = p + 320 * (g / 8), *fine = head + 64 + 32 * (g % 8) + n;

@@ -17,7 +17,7 @@ namespace {
 
 using namespace ostro;
 
-enum class Form { Half, HalfMin, Super, Sub };
+enum class Form { Half, HalfMin, Group, Super, Sub };
 
 // Rows lie row after row within a group: x[g * T + t].
 inline int32_t four(const RowGroup& x, int unit) {
@@ -75,6 +75,9 @@ ALWAYS_INLINE GroupScale load_scale(const uint8_t* p, int64_t g) {
     } else if constexpr (F == Form::HalfMin) {
         s.scale = fload_half(p + 64 * g);
         s.minimum = fload_half(p + 64 * g + 32);
+    } else if constexpr (F == Form::Group) {
+        const uint8_t* head = p + 160 * (g / 8);
+        s.scale = fmul(fload_half(head), to_floats(load_signed(head + 32 + 16 * (g % 8))));
     } else if constexpr (F == Form::Super) {
         const uint8_t *head = p + 320 * (g / 8), *fine = head + 64 + 32 * (g % 8);
         s.scale = fmul(fload_half(head), to_floats(load_unsigned(fine)));
@@ -274,6 +277,7 @@ void packed(const PackedTask& a) {
     switch (a.weight->kind) {
         case Kind::P4: return packed_form<4, Form::Half>(a);
         case Kind::P4M: return packed_form<4, Form::HalfMin>(a);
+        case Kind::P4G: return packed_form<4, Form::Group>(a);
         case Kind::P4K: return packed_form<4, Form::Super>(a);
         case Kind::P4S: return packed_form<4, Form::Sub>(a);
         case Kind::P6S: return packed_form<6, Form::Sub>(a);

@@ -13,7 +13,7 @@ namespace ostro {
 // How a tensor lies in memory: plain floats, GGUF blocks along a row, or packed in panels (checkpoint/packed.py).
 enum class Kind : int {
     F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K,  // by rows
-    P4, P4M, P4K, P4S, P6S, P8, P8M, P8K                                        // by panels
+    P4, P4M, P4G, P4K, P4S, P6S, P8, P8M, P8K                                        // by panels
 };
 inline bool is_packed(Kind kind) { return kind >= Kind::P4; }
 
@@ -41,7 +41,7 @@ struct PackedInfo {
 };
 
 inline constexpr PackedInfo PACKED[] = {
-    {Kind::P4, "P4", 4, 32, 32},      {Kind::P4M, "P4M", 4, 32, 64}, {Kind::P4K, "P4K", 4, 256, 320},
+    {Kind::P4, "P4", 4, 32, 32},      {Kind::P4M, "P4M", 4, 32, 64}, {Kind::P4G, "P4G", 4, 256, 160}, {Kind::P4K, "P4K", 4, 256, 320},
     {Kind::P4S, "P4S", 4, 256, 288},  {Kind::P6S, "P6S", 6, 256, 288}, {Kind::P8, "P8", 8, 32, 32},
     {Kind::P8M, "P8M", 8, 32, 64},    {Kind::P8K, "P8K", 8, 256, 320},
 };
