@@ -81,6 +81,19 @@ class Runtime:
         out: Float32,
     ) -> None: ...
 
+def quantize(
+    kind: str,
+    rows: int,
+    cols: int,
+    data: Bytes,
+    packed_as: str,
+    codebook: Sequence[int],
+    codes: Bytes,
+    scales: Bytes,
+    isa: str,
+    num_threads: int,
+) -> int: ...
+def repack(kind: str, rows: int, cols: int, data: Bytes, codes: Bytes, scales: Bytes, num_threads: int) -> bool: ...
 def cpu_features() -> list[str]: ...
 def compiled_isas() -> list[str]: ...
 def usable_isas() -> list[str]: ...

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 import pytest
-from gguf_quantize import ASYMMETRIC, BITS, GROUPS, pack, quantize
+from gguf_quantize import ASYMMETRIC, BITS, GROUPS, IQ4_NL, pack, quantize
 from gguf_writer import FORMATS, random_blocks
 
 from ostro.checkpoint.gguf_blocks import BLOCKS, KINDS, REFUSED
@@ -41,6 +41,8 @@ def _value(kind: str, q: npt.NDArray, d: npt.NDArray, m: npt.NDArray, scales: ob
     d32, m32 = d.astype(np.float32)[:, None], m.astype(np.float32)[:, None]
     if kind == "Q8_0":
         return d32 * q.astype(np.uint8).view(np.int8)[:, :].astype(np.float32)
+    if kind == "IQ4_NL":
+        return d32 * IQ4_NL[q].astype(np.float32)
     zero = {"Q4_0": 8, "Q5_0": 16, "Q3_K": 4, "Q6_K": 32}.get(kind, 0)
     if kind not in GROUPS:
         product = d32 * (q - zero).astype(np.float32)
@@ -71,6 +73,7 @@ DIGESTS: dict[str, str] = {
     "Q4_K": "b9f119488a73b721",
     "Q5_K": "08d4d0e1ae0019a6",
     "Q6_K": "cf10bb16e96818dc",
+    "IQ4_NL": "140b85aedc0b776b",
 }
 
 

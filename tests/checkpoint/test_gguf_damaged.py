@@ -96,7 +96,7 @@ MALFORMED: Mapping[str, tuple[bytes, str]] = {
     "many dimensions": (_one((1, 1, 1, 1, 1)), "tensor 'w' has 5 dimensions"),
     "zero size": (_one((4, 0)), r"tensor 'w' has the shape \(0, 4\), with a size of 0"),
     "overflow": (_one((2**62, 2**62)), f"tensor 'w' ends at byte .*{_DAMAGED}"),
-    "refused type": (_one((32,), 20), r"tensor 'w' is of the type IQ4_NL \(number 20\), which ostro does not.*Q4_K_M"),
+    "refused type": (_one((256,), 23), r"tensor 'w' is of the type IQ4_XS \(number 23\), which ostro does not.*Q4_K_M"),
     "refused ternary": (_one((256,), 34), r"tensor 'w' is of the type TQ1_0 \(number 34\)"),
     "refused fp4": (_one((32,), 39), r"tensor 'w' is of the type MXFP4 \(number 39\)"),
     "unknown type": (_one((32,), 12345), "tensor 'w' is of the unknown type number 12345.* It reads F32, F16"),

@@ -20,6 +20,8 @@ F32 = npt.NDArray[np.float32]
 # For each type: groups in a block, largest scale, bits of an element.
 GROUPS = {"Q2_K": 16, "Q3_K": 16, "Q4_K": 8, "Q5_K": 8, "Q6_K": 16}
 BITS = {"Q4_0": 4, "Q4_1": 4, "Q5_0": 5, "Q5_1": 5, "Q8_0": 8, "Q2_K": 2, "Q3_K": 3, "Q4_K": 4, "Q5_K": 5, "Q6_K": 6}
+BITS["IQ4_NL"] = 4
+IQ4_NL = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
 ASYMMETRIC = ("Q4_1", "Q5_1", "Q2_K", "Q4_K", "Q5_K")
 
 
@@ -28,6 +30,7 @@ def _place(kind: str, i: int) -> list[tuple[int, int, int, int]]:
     half, r = divmod(i, 128)
     places: dict[str, Callable[[], list[tuple[int, int, int, int]]]] = {
         "Q4_0": lambda: [(0, 4, 2 + i % 16, i // 16 * 4)],
+        "IQ4_NL": lambda: [(0, 4, 2 + i % 16, i // 16 * 4)],
         "Q4_1": lambda: [(0, 4, 4 + i % 16, i // 16 * 4)],
         "Q5_0": lambda: [(0, 4, 6 + i % 16, i // 16 * 4), (4, 1, 2 + i // 8, i % 8)],
         "Q5_1": lambda: [(0, 4, 8 + i % 16, i // 16 * 4), (4, 1, 4 + i // 8, i % 8)],
@@ -99,6 +102,9 @@ def _quantize_block(kind: str, x: npt.NDArray[np.float64]) -> U8:
         m = x.min(axis=1).astype(np.float16)
         d = ((x.max(axis=1) - x.min(axis=1)) / top).astype(np.float16)
         return pack(kind, np.clip(_divide(x - m[:, None], d[:, None]), 0, top), d, m)
+    if kind == "IQ4_NL":
+        d = (np.abs(x).max(axis=1) / 113).astype(np.float16)
+        return pack(kind, np.abs(_divide(x, d[:, None])[:, :, None] - IQ4_NL).argmin(axis=2), d)
     zero = 0 if kind == "Q8_0" else (top + 1) // 2
     reach = 127 if kind == "Q8_0" else zero
     d = (np.abs(x).max(axis=1) / reach).astype(np.float16)

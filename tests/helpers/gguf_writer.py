@@ -26,6 +26,7 @@ FORMATS: dict[str, tuple[int, int, int, tuple[int, ...]]] = {  # number, element
     "Q4_K": (12, 256, 144, (0, 2)),
     "Q5_K": (13, 256, 176, (0, 2)),
     "Q6_K": (14, 256, 210, (208,)),
+    "IQ4_NL": (20, 32, 18, (0,)),
 }
 
 Tensor: TypeAlias = npt.NDArray[Any] | tuple[str, tuple[int, ...], npt.NDArray[np.uint8]]

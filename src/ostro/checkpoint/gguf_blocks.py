@@ -11,6 +11,7 @@ integer of an element. "Nibbles" below means: byte i holds element i in its low 
 | Q5_0 | 32 | 22 | d (2), fifth bits, bit i for element i (4), nibbles (16) | d * (q - 16) |
 | Q5_1 | 32 | 24 | d (2), m (2), fifth bits (4), nibbles (16) | d * q + m |
 | Q8_0 | 32 | 34 | d (2), int8 (32) | d * q |
+| IQ4_NL | 32 | 18 | d (2), nibbles (16) | d * `IQ4_NL_VALUES`[q] |
 | Q2_K | 256 | 84 | scales (16), 2-bit (64), d (2), dmin (2) | d * scale * q - dmin * min |
 | Q3_K | 256 | 110 | third bits (32), 2-bit (64), scales (12), d (2) | d * (scale - 32) * (q - 4) |
 | Q4_K | 256 | 144 | d (2), dmin (2), scales (12), nibbles (128) | d * scale * q - dmin * min |
@@ -44,22 +45,45 @@ import numpy.typing as npt
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Floats: TypeAlias = npt.NDArray[np.float32]
+Halves: TypeAlias = npt.NDArray[np.float16]
 Decoder: TypeAlias = Callable[[Bytes], Floats]
 
 _CHUNK = 1 << 18  # elements decoded at a time, so that the intermediate arrays stay in the cache
+
+IQ4_NL_VALUES = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+"""What the codes of IQ4_NL mean: steps that grow with the distance from zero, as the weights thin out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """What n blocks hold: `q` uint8 (n, elements), `d` and `m` (n, 1), `scales` and `mins` (n, groups) or None.
+
+    int8 elements are kept as q + 128. `m` is the m of the table, or dmin where there are `mins`. The scales of Q3_K
+    have been lowered by 32 already.
+    """
+
+    q: Bytes
+    d: Halves
+    m: Halves | None = None
+    scales: npt.NDArray[Any] | None = None
+    mins: Bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BlockFormat:
     """One block type: its number in the file, elements and bytes of a block, and `decode` of whole rows.
 
-    `decode` turns uint8 (rows, bytes of one row) into float32 (rows, elements of one row).
+    `decode` turns uint8 (rows, bytes of one row) into float32 (rows, elements of one row). `fields` takes blocks
+    (n, block_bytes) apart; it is None for plain numbers, which are read by `decode` alone. The integer that is
+    multiplied is q - `zero`.
     """
 
     ggml_id: int
     block_size: int
     block_bytes: int
     decode: Decoder
+    fields: Callable[[Bytes], Fields] | None = None
+    zero: int = 0
 
     def row_bytes(self, num_elements: int) -> int:
         """Bytes of a row of `num_elements`, which must be a multiple of `block_size`."""
@@ -82,9 +106,23 @@ def _by_rows(kernel: Decoder, block_size: int, block_bytes: int) -> Decoder:
     return decode
 
 
-def _half(blocks: Bytes, at: int) -> Floats:
-    """The float16 at byte `at` of every block, as float32 (blocks, 1)."""
-    return blocks[:, at : at + 2].copy().view("<f2").astype(np.float32)
+def _values(fields: Fields, zero: int) -> Floats:
+    """The table's last column: (blocks, elements)."""
+    d = fields.d.astype(np.float32)
+    scale = d if fields.scales is None else d * fields.scales
+    groups = fields.q.reshape(*scale.shape, -1).astype(np.float32)
+    if zero:
+        groups -= np.float32(zero)
+    groups *= scale[:, :, None]
+    if fields.m is not None:
+        m = fields.m.astype(np.float32)
+        groups += m[:, :, None] if fields.mins is None else -(m * fields.mins)[:, :, None]
+    return groups.reshape(fields.q.shape)
+
+
+def _half(blocks: Bytes, at: int) -> Halves:
+    """The float16 at byte `at` of every block: (blocks, 1)."""
+    return blocks[:, at : at + 2].copy().view("<f2")
 
 
 def _nibbles(packed: Bytes) -> Bytes:
@@ -105,47 +143,37 @@ def _spread(packed: Bytes, step: int) -> Bytes:
     return bits
 
 
-def _q4_0(b: Bytes) -> Floats:
-    return _half(b, 0) * (_nibbles(b[:, 2:]).astype(np.float32) - 8)
+def _q4_0(b: Bytes) -> Fields:
+    return Fields(_nibbles(b[:, 2:]), _half(b, 0))
 
 
-def _q4_1(b: Bytes) -> Floats:
-    return _half(b, 0) * _nibbles(b[:, 4:]).astype(np.float32) + _half(b, 2)
+def _q4_1(b: Bytes) -> Fields:
+    return Fields(_nibbles(b[:, 4:]), _half(b, 0), _half(b, 2))
 
 
-def _q5_0(b: Bytes) -> Floats:
-    return _half(b, 0) * ((_nibbles(b[:, 6:]) | _fifth_bits(b[:, 2:6])).astype(np.float32) - 16)
+def _q5_0(b: Bytes) -> Fields:
+    return Fields(_nibbles(b[:, 6:]) | _fifth_bits(b[:, 2:6]), _half(b, 0))
 
 
-def _q5_1(b: Bytes) -> Floats:
-    return _half(b, 0) * (_nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8])).astype(np.float32) + _half(b, 2)
+def _q5_1(b: Bytes) -> Fields:
+    return Fields(_nibbles(b[:, 8:]) | _fifth_bits(b[:, 4:8]), _half(b, 0), _half(b, 2))
 
 
-def _q8_0(b: Bytes) -> Floats:
-    return _half(b, 0) * b[:, 2:].view(np.int8).astype(np.float32)
+def _q8_0(b: Bytes) -> Fields:
+    return Fields(b[:, 2:] ^ np.uint8(128), _half(b, 0))
 
 
-def _grouped(scale: Floats, q: npt.NDArray[Any], minimum: Floats | None = None) -> Floats:
-    """scale (blocks, groups) times q (blocks, 256), less the group's minimum: (blocks, 256)."""
-    groups = q.reshape(*scale.shape, -1).astype(np.float32)
-    groups *= scale[:, :, None]
-    if minimum is not None:
-        groups -= minimum[:, :, None]
-    return groups.reshape(len(q), 256)
+def _q2_k(b: Bytes) -> Fields:
+    q = _spread(b[:, 16:80].reshape(-1, 2, 32), 2).reshape(-1, 256)
+    return Fields(q, _half(b, 80), _half(b, 82), b[:, :16] & 15, b[:, :16] >> np.uint8(4))
 
 
-def _q2_k(b: Bytes) -> Floats:
-    scales = b[:, :16]
-    q = _spread(b[:, 16:80].reshape(-1, 2, 32), 2)
-    return _grouped(_half(b, 80) * (scales & 15), q, _half(b, 82) * (scales >> 4))
-
-
-def _q3_k(b: Bytes) -> Floats:
+def _q3_k(b: Bytes) -> Fields:
     low, high = _nibbles(b[:, 96:104]), (b[:, None, 104:108] >> np.array([[0], [2], [4], [6]], np.uint8)) & 3
-    scales = (low | high.reshape(-1, 16) << 4).astype(np.float32) - 32
+    scales = (low | high.reshape(-1, 16) << 4).astype(np.int8) - np.int8(32)
     third = _spread(b[:, :32], 1).reshape(-1, 2, 4, 32)
-    q = (_spread(b[:, 32:96].reshape(-1, 2, 32), 2) | third << 2).astype(np.int8) - 4
-    return _grouped(_half(b, 108) * scales, q)
+    q = _spread(b[:, 32:96].reshape(-1, 2, 32), 2) | third << np.uint8(2)
+    return Fields(q.reshape(-1, 256), _half(b, 108), scales=scales)
 
 
 def _scales_and_mins(packed: Bytes) -> tuple[Bytes, Bytes]:
@@ -156,22 +184,25 @@ def _scales_and_mins(packed: Bytes) -> tuple[Bytes, Bytes]:
     return scales, mins
 
 
-def _q4_k(b: Bytes) -> Floats:
-    scales, mins = _scales_and_mins(b[:, 4:16])
-    return _grouped(_half(b, 0) * scales, _nibbles(b[:, 16:].reshape(-1, 4, 32)), _half(b, 2) * mins)
+def _q4_k(b: Bytes) -> Fields:
+    q = _nibbles(b[:, 16:].reshape(-1, 4, 32)).reshape(-1, 256)
+    return Fields(q, _half(b, 0), _half(b, 2), *_scales_and_mins(b[:, 4:16]))
 
 
-def _q5_k(b: Bytes) -> Floats:
-    scales, mins = _scales_and_mins(b[:, 4:16])
-    fifth = _spread(b[:, 16:48], 1) << 4
-    q = _nibbles(b[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32) | fifth
-    return _grouped(_half(b, 0) * scales, q, _half(b, 2) * mins)
+def _q5_k(b: Bytes) -> Fields:
+    q = _nibbles(b[:, 48:].reshape(-1, 4, 32)).reshape(-1, 8, 32) | _spread(b[:, 16:48], 1) << np.uint8(4)
+    return Fields(q.reshape(-1, 256), _half(b, 0), _half(b, 2), *_scales_and_mins(b[:, 4:16]))
 
 
-def _q6_k(b: Bytes) -> Floats:
-    high = _spread(b[:, 128:192].reshape(-1, 2, 32), 2) << 4
-    q = (_nibbles(b[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32) | high).astype(np.int8) - 32
-    return _grouped(_half(b, 208) * b[:, 192:208].view(np.int8).astype(np.float32), q)
+def _q6_k(b: Bytes) -> Fields:
+    high = _spread(b[:, 128:192].reshape(-1, 2, 32), 2) << np.uint8(4)
+    q = _nibbles(b[:, :128].reshape(-1, 2, 64)).reshape(-1, 2, 4, 32) | high
+    return Fields(q.reshape(-1, 256), _half(b, 208), scales=b[:, 192:208].view(np.int8))
+
+
+def _iq4_nl_values(b: Bytes) -> Floats:
+    fields = _q4_0(b)
+    return fields.d.astype(np.float32) * np.asarray(IQ4_NL_VALUES, np.float32)[fields.q]
 
 
 def _f32(b: Bytes) -> Floats:
@@ -179,31 +210,37 @@ def _f32(b: Bytes) -> Floats:
 
 
 def _f16(b: Bytes) -> Floats:
-    return _half(b, 0)
+    return _half(b, 0).astype(np.float32)
 
 
 def _bf16(b: Bytes) -> Floats:
     return (b.copy().view("<u2").astype(np.uint32) << 16).view(np.float32)
 
 
-def _format(ggml_id: int, block_size: int, block_bytes: int, kernel: Decoder) -> BlockFormat:
-    return BlockFormat(ggml_id, block_size, block_bytes, _by_rows(kernel, block_size, block_bytes))
+def _plain(ggml_id: int, block_bytes: int, kernel: Decoder) -> BlockFormat:
+    return BlockFormat(ggml_id, 1, block_bytes, _by_rows(kernel, 1, block_bytes))
+
+
+def _format(ggml_id: int, size: int, block_bytes: int, fields: Callable[[Bytes], Fields], zero: int = 0) -> BlockFormat:
+    decode = _by_rows(lambda blocks: _values(fields(blocks), zero), size, block_bytes)
+    return BlockFormat(ggml_id, size, block_bytes, decode, fields, zero)
 
 
 BLOCKS: dict[str, BlockFormat] = {
-    "F32": _format(0, 1, 4, _f32),
-    "F16": _format(1, 1, 2, _f16),
-    "BF16": _format(30, 1, 2, _bf16),
-    "Q4_0": _format(2, 32, 18, _q4_0),
+    "F32": _plain(0, 4, _f32),
+    "F16": _plain(1, 2, _f16),
+    "BF16": _plain(30, 2, _bf16),
+    "Q4_0": _format(2, 32, 18, _q4_0, 8),
     "Q4_1": _format(3, 32, 20, _q4_1),
-    "Q5_0": _format(6, 32, 22, _q5_0),
+    "Q5_0": _format(6, 32, 22, _q5_0, 16),
     "Q5_1": _format(7, 32, 24, _q5_1),
-    "Q8_0": _format(8, 32, 34, _q8_0),
+    "Q8_0": _format(8, 32, 34, _q8_0, 128),
     "Q2_K": _format(10, 256, 84, _q2_k),
-    "Q3_K": _format(11, 256, 110, _q3_k),
+    "Q3_K": _format(11, 256, 110, _q3_k, 4),
     "Q4_K": _format(12, 256, 144, _q4_k),
     "Q5_K": _format(13, 256, 176, _q5_k),
-    "Q6_K": _format(14, 256, 210, _q6_k),
+    "Q6_K": _format(14, 256, 210, _q6_k, 32),
+    "IQ4_NL": BlockFormat(20, 32, 18, _by_rows(_iq4_nl_values, 32, 18), _q4_0),
 }
 """Every block type that ostro reads, by its GGUF name."""
 
@@ -211,7 +248,7 @@ KINDS: dict[int, str] = {block.ggml_id: kind for kind, block in BLOCKS.items()}
 """GGUF name of a type number."""
 
 REFUSED: dict[int, str] = {
-    4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL",
+    4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S",
     21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M",
     31: "Q4_0_4_4", 32: "Q4_0_4_8", 33: "Q4_0_8_8", 34: "TQ1_0", 35: "TQ2_0", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8", 39: "MXFP4", 40: "NVFP4",

@@ -79,6 +79,8 @@ INT4 = tuple(range(-8, 8))
 """Symmetric four-bit integers, GGUF's Q4_0."""
 UNSIGNED4 = tuple(range(16))
 """Q4_1 and Q4_K, whose minimum is kept beside the scale."""
+NF4 = (-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127)
+"""The sixteen levels of NormalFloat-4 (QLoRA, Dettmers et al. 2023, appendix E) times 127, rounded."""
 SIGNED3 = (-4, -3, -2, -1, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0)
 """Q3_K."""
 
@@ -118,6 +120,8 @@ class PackedTensor:
 
     def row_values(self, index: npt.NDArray[Any]) -> Float32:
         """Rows `index` (R,) as float32 (R, cols)."""
+        if len(index) == 0:
+            return np.empty((0, self.shape[1]), np.float32)
         panels, places = np.unique(np.asarray(index) // PANEL, return_inverse=True)
         values = self.panels(panels).reshape(len(panels), PANEL, -1)
         rows: Float32 = values[places.reshape(-1), np.asarray(index) % PANEL]
@@ -183,3 +187,21 @@ def encode_codes(packing: Packing, codes: Bytes) -> Bytes:
     quads = (units >> 4).reshape(P, G, 2, 4, PANEL, 4) << (2 * np.arange(4, dtype=np.uint8))[:, None, None]
     high: Bytes = np.bitwise_or.reduce(quads, axis=3).reshape(P, G, 128)
     return np.concatenate([low, high], axis=2)
+
+
+def encode_scales(
+    packing: Packing, d: npt.NDArray[np.float16], m: npt.NDArray[np.float16] | None, fine: Bytes | None
+) -> Bytes:
+    """The inverse of `decode_scales`, as (P, S, bytes of a piece): d and m (P, 16, S) for each of S pieces.
+
+    `m` is for the forms M and K; `fine` (P, 16, S, 8, 2) for K (scale and minimum) and S (the scales of both halves).
+    """
+    heads = d[:, :, :, None] if m is None else np.stack([d, m], axis=3)
+    coarse = np.ascontiguousarray(heads.transpose(0, 2, 3, 1).astype("<f2"))  # (P, S, heads, n)
+    P, S = coarse.shape[:2]
+    parts = [coarse.view(np.uint8).reshape(P, S, -1)]
+    if fine is not None:
+        parts.append(fine.transpose(0, 2, 3, 4, 1).reshape(P, S, -1))  # (P, S, group, part, n)
+    scales = np.concatenate(parts, axis=2)
+    assert scales.shape[2] == packing.scale_bytes, (packing.kind, scales.shape)
+    return scales

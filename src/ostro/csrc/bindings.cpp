@@ -185,6 +185,10 @@ void moe(const Runtime& self, const Floats& x, const Weight& router, const std::
 }  // namespace
 }  // namespace ostro
 
+namespace ostro {
+void bind_pack(nb::module_& m);  // bindings_pack.cpp
+}
+
 NB_MODULE(_native, m) {
     using namespace ostro;
     m.doc() = "The C++ kernels of ostro.ops.cpu.";
@@ -192,6 +196,7 @@ NB_MODULE(_native, m) {
     m.def("cpu_features", &cpu_features);
     m.def("compiled_isas", &compiled_isas);
     m.def("usable_isas", &usable_isas);
+    bind_pack(m);
     nb::class_<Weight>(m, "Weight")
         .def(nb::init<const std::string&, int64_t, int64_t, Bytes>(), "kind"_a, "rows"_a, "cols"_a,
              "data"_a.noconvert())

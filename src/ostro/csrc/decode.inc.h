@@ -71,22 +71,11 @@ void decode_q3_k(const uint8_t* b, float* y) {
     const uint8_t *high = b, *q = b + 32, *scales = b + 96;
     const float d = half_to_float(b + 108);
     for (int sub = 0; sub < 16; ++sub) {
-        const int low = sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4;
-        const int top = scales[8 + sub % 4] >> (2 * (sub / 4)) & 3;
-        const float scale = d * (float)((low | top << 4) - 32);
+        const float scale = d * (float)q3_scale(scales, sub);
         const uint8_t* p = q + 32 * (sub / 8) + 16 * (sub % 2);
         const uint8_t* h = high + 16 * (sub % 2);
         const int shift = 2 * (sub / 2 % 4), bit = sub / 2;
         for (int j = 0; j < 16; ++j) y[16 * sub + j] = scale * (float)((p[j] >> shift & 3) - 4 + 4 * (h[j] >> bit & 1));
-    }
-}
-// The 6-bit scale and minimum of sub-block `sub` of Q4_K and Q5_K, packed in 12 bytes.
-inline void scale_and_minimum(const uint8_t* s, int sub, int* scale, int* minimum) {
-    if (sub < 4) {
-        *scale = s[sub] & 63, *minimum = s[sub + 4] & 63;
-    } else {
-        *scale = (s[sub + 4] & 15) | (s[sub - 4] >> 6) << 4;
-        *minimum = (s[sub + 4] >> 4) | (s[sub] >> 6) << 4;
     }
 }
 void decode_q4_k(const uint8_t* b, float* y) {

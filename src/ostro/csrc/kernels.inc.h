@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "gguf_scales.h"
 #include "unroll.h"
 
 #include "decode.inc.h"
@@ -12,12 +13,13 @@
 #include "elementwise.inc.h"
 #include "attention.inc.h"
 #include "packed.inc.h"
+#include "pack.inc.h"
 
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
-    return {name,     linear_scratch, linear, attention_scratch, attention, decode, encode,
-            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed};
+    return {name,     linear_scratch, linear, attention_scratch, attention,  decode, encode,
+            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed, fit_scales, encode_group};
 }
 
 }  // namespace

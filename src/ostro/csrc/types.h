@@ -46,8 +46,10 @@ inline constexpr PackedInfo PACKED[] = {
     {Kind::P8M, "P8M", 8, 32, 64},    {Kind::P8K, "P8K", 8, 256, 320},
 };
 
+constexpr const PackedInfo& packed_info(Kind kind) { return PACKED[(int)kind - (int)Kind::P4]; }
+
 inline const char* kind_name(Kind kind) {
-    return is_packed(kind) ? PACKED[(int)kind - (int)Kind::P4].name : KINDS[(int)kind].name;
+    return is_packed(kind) ? packed_info(kind).name : KINDS[(int)kind].name;
 }
 
 inline constexpr int64_t PANEL = 16;  // outputs of a panel
@@ -94,6 +96,24 @@ struct PackedTask {
     int64_t panel;
     int64_t num_panels;
     float* acc;
+};
+
+// A codebook of 16 ascending whole numbers, as pack.inc.h wants it.
+struct Levels {
+    float first, last;
+    float middles[15];  // between neighbours
+    float steps[15];    // from a level to the next
+    bool one_apart;     // all steps are 1
+    float targets[10];  // where the search puts the largest weight
+};
+
+// A group of a panel: weights w[16 * column + output], finite and within float16. One kernel finds the 16 scales that lose
+// least, the other rounds to codes (256 bytes; without levels 512) with the scales that it is given.
+struct QuantizeTask {
+    const float* w;
+    const Levels* levels;
+    float* scales;
+    uint8_t* codes;
 };
 
 // y[t * ldy + n] = x[t] . weight[n] for all T rows and n0 <= n < n1. Rows of x are zero-padded to a multiple of
@@ -150,6 +170,8 @@ struct Kernels {
     void (*add_scaled)(float scale, const float* x, int64_t n, float* out);
     void (*round_rows)(const RoundTask& task);
     void (*packed)(const PackedTask& task);
+    void (*fit_scales)(const QuantizeTask& task);
+    void (*encode_group)(const QuantizeTask& task);
 };
 
 }  // namespace ostro

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ostro import env
-from ostro.checkpoint.packed import PackedTensor
+from ostro.checkpoint.packed import PACKINGS, PANEL, PackedTensor
+from ostro.checkpoint.packing import REPACKED, check_request, check_rows
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import BackendError
 from ostro.ops.batch import ForwardBatch, Int32
@@ -88,19 +89,27 @@ class CpuOps:
         return int(self._native.num_threads)
 
     def weight(self, tensor: Tensor) -> Weight:
-        """A view of the tensor (N, K), or (D,) for a norm; a copy only if its rows do not follow each other."""
+        """A view of the tensor (N, K), or (D,) for a norm; a copy only if its rows do not follow each other.
+
+        GGUF blocks are repacked, exactly, but for Q2_K (and Q8_0 with a weight of -128 times its scale), which stay.
+        """
         if isinstance(tensor, PackedTensor):
             return _native.Weight(
                 tensor.kind, *tensor.shape, _bytes(tensor.codes), _bytes(tensor.scales), list(tensor.codebook)
             )
         if isinstance(tensor, QuantizedTensor):
+            packed = repack_native(tensor, self.num_threads)
+            if packed is not None:
+                return self.weight(packed)
             return _native.Weight(tensor.kind, *tensor.shape, _bytes(tensor.blocks))
         if tensor.ndim not in (1, 2):
             raise BackendError(f"A weight has one or two axes, not the shape {tensor.shape}.")
         kind = KINDS.get(tensor.dtype.name)
         if kind is None:
             raise BackendError(f"The cpu backend holds weights of {', '.join(DTYPES)}, not {tensor.dtype.name}.")
-        rows, cols = tensor.shape if tensor.ndim == 2 else (1, len(tensor))
+        if tensor.ndim == 1:  # a copy: it is small, and a view would keep the whole file of a repacked model mapped
+            return _native.Weight(kind, 1, len(tensor), _bytes(tensor.copy()))
+        rows, cols = tensor.shape
         return _native.Weight(kind, rows, cols, _bytes(tensor))
 
     def embedding(self, table: Weight, token_ids: Int32) -> Float32:
@@ -230,6 +239,45 @@ def cpu_features() -> dict[str, list[str]]:
         "compiled": list(_native.compiled_isas()),
         "usable": list(_native.usable_isas()),
     }
+
+
+def pack_native(
+    array: npt.NDArray[Any], kind: str, codebook: Sequence[int], num_threads: int | None = None
+) -> PackedTensor:
+    """`ostro.checkpoint.packing.quantize` in C++: the same bytes on every kernel set and number of threads."""
+    levels = check_request(array, kind, codebook)
+    out = _empty(kind, array.shape, levels)
+    unfit = _native.quantize(
+        KINDS[array.dtype.name],
+        *out.shape,
+        _bytes(array),
+        kind,
+        list(levels),
+        _bytes(out.codes),
+        _bytes(out.scales),
+        env.isa() or "",
+        num_threads or decide_threads().count,
+    )
+    if unfit >= 0:
+        check_rows(array[unfit : unfit + PANEL].astype(np.float32), unfit)
+    return out
+
+
+def repack_native(tensor: QuantizedTensor, num_threads: int | None = None) -> PackedTensor | None:
+    """`ostro.checkpoint.packing.repack` in C++: the same bytes."""
+    if tensor.kind not in REPACKED:
+        return None
+    out = _empty(REPACKED[tensor.kind][0], tensor.shape, REPACKED[tensor.kind][1])
+    stored = "Q4_0" if tensor.kind == "IQ4_NL" else tensor.kind  # the codes lie alike; the codebook says what they mean
+    threads = num_threads or decide_threads().count
+    exact = _native.repack(stored, *out.shape, _bytes(tensor.blocks), _bytes(out.codes), _bytes(out.scales), threads)
+    return out if exact else None
+
+
+def _empty(kind: str, shape: tuple[int, ...], codebook: tuple[int, ...]) -> PackedTensor:
+    packing, (rows, cols) = PACKINGS[kind], shape
+    codes, scales = packing.codes_shape(rows, cols), packing.scales_shape(rows, cols)
+    return PackedTensor(kind, (rows, cols), np.empty(codes, np.uint8), np.empty(scales, np.uint8), codebook)
 
 
 def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
