@@ -54,10 +54,12 @@ def alone(folder: Path) -> list[Answer]:
         {"block_size": 5},
         {"max_num_seqs": 3, "max_num_batched_tokens": 13},
         {"kv_cache_bytes": 200_000},
+        {"speculation": "off"},
+        {"speculation": "prompt-lookup"},
     ],
     ids=str,
 )
-def test_in_a_batch_of_8(folder: Path, alone: list[Answer], options: dict[str, int]) -> None:
+def test_in_a_batch_of_8(folder: Path, alone: list[Answer], options: dict[str, int | str]) -> None:
     assert answers(load(folder, **options), PROMPTS) == alone
 
 

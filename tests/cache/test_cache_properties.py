@@ -43,23 +43,31 @@ class CacheMachine(RuleBasedStateMachine):
         self.check_content(sequence, tokens, salt)
 
     @precondition(lambda self: self.open)
-    @rule(which=st.integers(0, 99), count=st.integers(1, 6), more=st.lists(st.integers(0, 1), max_size=3))
-    def grow(self, which: int, count: int, more: list[int]) -> None:
+    @rule(
+        which=st.integers(0, 99),
+        count=st.integers(1, 6),
+        more=st.lists(st.integers(0, 1), max_size=3),
+        rejected=st.integers(0, 4),
+    )
+    def grow(self, which: int, count: int, more: list[int], rejected: int) -> None:
         sequence, tokens, salt = self.open[which % len(self.open)]
         tokens.extend(more)
         count = min(count, len(tokens) - sequence.num_tokens, sequence.room)
         if count < 1:
             return
-        missing = sequence.blocks_missing(sequence.num_tokens + count, count)
+        rows = min(count + rejected, sequence.room)
+        missing = sequence.blocks_missing(sequence.num_tokens + rows, rows)
         held = len(sequence.blocks)
-        sequence.reserve(count)
+        sequence.reserve(rows)
         assert len(sequence.blocks) - held <= missing
-        assert len(sequence.blocks) <= self.cache.max_blocks(sequence.num_tokens + count, count)
-        for p in range(sequence.num_tokens, sequence.num_tokens + count):
+        assert len(sequence.blocks) <= self.cache.max_blocks(sequence.num_tokens + rows, rows)
+        for p in range(sequence.num_tokens, sequence.num_tokens + rows):
             block = sequence.blocks[p // self.size - sequence.first_block]
             assert self.cache.pool.references(block) == 1, "a shared block is written"
-            self.written[block, p % self.size] = (salt, tuple(tokens[: p + 1]))
+            drafted = p >= sequence.num_tokens + count
+            self.written[block, p % self.size] = (salt, (*tokens[: p + 1], *([-1] if drafted else [])))
         sequence.commit(count, tokens)
+        assert sequence.num_reserved < self.size, "a block that only a draft needed is kept"
         self.check_content(sequence, tokens, salt)
 
     @precondition(lambda self: self.open)

@@ -17,6 +17,7 @@ from ostro.cli.app import COMMANDS
 from ostro.cli.groups import with_groups
 from ostro.cli.options import LoadOptions, model_or_default
 from ostro.cli.sampling_options import OPTION_NAMES, AllSamplingOptions, SamplingOptions, as_options
+from ostro.engine.config import SPECULATION
 from ostro.errors import ContextLengthError, RequestError
 from ostro.ops import BACKENDS
 from ostro.ops.dtypes import DTYPES
@@ -148,6 +149,7 @@ def test_values(parser: Callable[[str], Any], good: str, value: Any, bad: str, w
 def test_choices_are_those_of_the_backends() -> None:
     assert set(options.BACKENDS) == {"auto", *BACKENDS}
     assert set(options.DTYPES) == {"auto", *DTYPES}
+    assert options.SPECULATION == SPECULATION
 
 
 def test_loading_options_are_those_of_llm() -> None:

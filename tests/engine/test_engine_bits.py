@@ -62,6 +62,8 @@ def test_the_same_bits_in_any_company(model: str, kind: str, dtype: str) -> None
         "the same again, with prefix hits": together(batch, params),
         "chunks of 5": together(core(model, dtype, max_num_batched_tokens=5), params),
         "chunks of 64": together(core(model, dtype, max_num_batched_tokens=64), params),
+        "without drafts": together(core(model, dtype, speculation="off"), params),
+        "with every draft": together(core(model, dtype, speculation="prompt-lookup", max_draft_tokens=5), params),
         "two threads": together(core(model, dtype, num_threads=2), params),
         "blocks of 16, three at a time": together(core(model, dtype, block_size=16, max_num_seqs=3), params),
         "preempted": together(tight, params),

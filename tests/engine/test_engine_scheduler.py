@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +115,65 @@ def test_a_leader_that_is_gone_is_not_waited_for() -> None:
     assert advance(scheduler) == [(1, 0, 5)]
 
 
+def decoding(scheduler: Scheduler, *drafts: list[int]) -> list[TokenSequence]:
+    """Sequences of two tokens that decode, with these drafts."""
+    made = [sequence(order, 2) for order in range(len(drafts))]
+    for s in made:
+        scheduler.add(s)
+    while any(s.num_uncomputed_tokens != 1 for s in made):
+        advance(scheduler)
+    for s, draft in zip(made, drafts, strict=True):
+        s.draft = draft
+    return made
+
+
+def test_drafts_are_computed_behind_the_last_token() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=10)
+    one, two = decoding(scheduler, [7, 8, 9], [])
+    first, second = scheduler.schedule()
+    assert (first.start, first.count, first.num_draft, first.token_ids) == (2, 4, 3, [0, 7, 8, 9])
+    assert (second.start, second.count, second.num_draft) == (2, 1, 0)
+    one.token_ids += [7, 5]  # the first guess was right
+    two.token_ids += [1]
+    scheduler.commit([first, second])
+    assert (one.num_computed_tokens, two.num_computed_tokens) == (4, 3)
+    assert advance(scheduler) == [(0, 4, 1), (1, 3, 1)]
+
+
+def test_drafts_share_what_budget_the_tokens_leave_and_prompts_leave_them_theirs() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=8)
+    decoding(scheduler, [7, 7, 7, 7], [8, 8, 8])
+    assert told(scheduler.schedule()) == [(0, 2, 5), (1, 2, 3)]
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=8)
+    decoding(scheduler, [7, 7], [8])
+    scheduler.add(sequence(2, 20))
+    assert told(scheduler.schedule()) == [(0, 2, 3), (1, 2, 2), (2, 0, 3)]
+
+
+def test_a_draft_takes_no_block_that_another_sequence_needs() -> None:
+    """Two sequences at the end of their blocks, and three blocks left: one for each, and one that is nobody's."""
+    scheduler = Scheduler(KVCache(5, 3), max_num_seqs=8, max_num_batched_tokens=64)
+    one, two = decoding(scheduler, [7] * 8, [8] * 8)
+    chunks = scheduler.schedule()
+    assert [chunk.num_draft for chunk in chunks] == [6, 3]
+    assert scheduler.cache.pool.num_available == 0
+    one.token_ids.append(0)
+    two.token_ids.append(0)
+    scheduler.commit(chunks)
+    assert scheduler.cache.pool.num_available == 3
+    assert scheduler.num_preemptions == 0
+
+
+def test_a_preempted_sequence_loses_its_draft() -> None:
+    scheduler = Scheduler(KVCache(4, 2), max_num_seqs=8, max_num_batched_tokens=64)
+    old, young = decoding(scheduler, [], [])
+    while not scheduler.num_preemptions:
+        old.draft, young.draft = [5], [5]
+        advance(scheduler)
+    assert young.cache is None
+    assert young.draft == []
+
+
 def test_an_empty_scheduler_schedules_nothing() -> None:
     assert Scheduler(KVCache(1, 1), 1, 1).schedule() == []
 
@@ -135,6 +196,7 @@ request_strategy = st.tuples(
     window=st.none() | st.integers(1, 9),
     max_num_seqs=st.integers(1, 4),
     budget=st.integers(1, 20),
+    drafts=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=8),
 )
 def test_everything_ends(
     requests: list[tuple[int, int, int, str | None, bool, int | None]],
@@ -143,7 +205,10 @@ def test_everything_ends(
     window: int | None,
     max_num_seqs: int,
     budget: int,
+    drafts: list[tuple[int, int]],
 ) -> None:
+    """`drafts`: how many tokens are drafted, and how many of them are right, one pair after the other."""
+    guesses = cycle(drafts)
     longest = max(prompt + answer for _, prompt, answer, _, _, _ in requests)
     needed = KVCache(1, block_size, window).max_blocks(longest)
     cache = KVCache(needed + spare_blocks, block_size, window)
@@ -169,6 +234,11 @@ def test_everything_ends(
                 scheduler.remove(s)
                 ended.add(s.order)
         oldest = min((s.order for s in scheduler.running), default=None)
+        right = {}
+        for s in scheduler.running:
+            drafted, right[s] = next(guesses)
+            room = totals[s.order] - len(s.token_ids) - 1
+            s.draft = [s.order % 3] * min(drafted, room) if s.num_uncomputed_tokens == 1 else []
         chunks = scheduler.schedule()
         assert sum(chunk.count for chunk in chunks) <= budget
         assert len(scheduler.running) <= max_num_seqs
@@ -180,10 +250,15 @@ def test_everything_ends(
             assert s.cache is not None
             assert chunk.start == s.num_computed_tokens
             assert len(s.cache.blocks) + s.cache.first_block >= -(-(chunk.start + chunk.count) // block_size)
+            assert 0 <= chunk.num_draft <= len(s.draft)
+            assert chunk.token_ids == (s.token_ids + s.draft)[chunk.start : chunk.start + chunk.count]
             if chunk.is_last:
-                s.token_ids.append(s.order % 3)
+                s.token_ids += [s.order % 3] * (1 + min(right.get(s, 0), chunk.num_draft))
         scheduler.commit(chunks)
         for chunk in chunks:
+            s = chunk.sequence
+            assert s.draft == []
+            assert s.num_uncomputed_tokens == (1 if chunk.is_last else len(s.token_ids) - chunk.start - chunk.count)
             if len(chunk.sequence.token_ids) >= totals[chunk.sequence.order]:
                 scheduler.remove(chunk.sequence)
                 ended.add(chunk.sequence.order)

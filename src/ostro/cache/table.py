@@ -49,8 +49,9 @@ class KVCache:
 class SequenceCache:
     """The block table of one sequence.
 
-    A step is `reserve(n)`, the computation, then `commit(n, token_ids)`. A step that fails after `reserve` leaves
-    nothing to undo. `free()` ends it.
+    A step is `reserve(n)`, the computation, then `commit(m, token_ids)` of the first m <= n of them. A step that fails
+    after `reserve` leaves nothing to undo. Tokens that are not committed are forgotten: their slots will be written
+    again, and blocks of theirs alone go back. `free()` ends it.
 
     Attributes: `num_tokens` whose K/V is stored; `blocks`, the physical blocks from logical block `first_block` on.
     """
@@ -70,10 +71,15 @@ class SequenceCache:
             cache.index.pin(self._node)
 
     @property
+    def num_reserved(self) -> int:
+        """How many more tokens have slots already."""
+        return (self.first_block + len(self.blocks)) * self._cache.pool.block_size - self.num_tokens
+
+    @property
     def room(self) -> int:
         """How many more tokens could be reserved now."""
         pool = self._cache.pool
-        return (self.first_block + len(self.blocks) + pool.num_available) * pool.block_size - self.num_tokens
+        return self.num_reserved + pool.num_available * pool.block_size
 
     def blocks_missing(self, num_tokens: int, chunk: int) -> int:
         """Most blocks that must still be allocated until the first `num_tokens` are stored, `chunk` at a step."""
@@ -93,6 +99,8 @@ class SequenceCache:
         `token_ids` are all tokens of the sequence.
         """
         self.num_tokens += count
+        while self.num_reserved >= self._cache.pool.block_size:
+            self._cache.pool.release(self.blocks.pop())
         self._index_full_blocks(token_ids)
         self._roll()
 

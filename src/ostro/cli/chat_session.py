@@ -120,6 +120,8 @@ class Session:
                 write(chunk.text)
                 if stop.wanted:
                     break
+            if stream.output is not None:
+                pace.drafted, pace.accepted = stream.output.num_draft_tokens, stream.output.num_accepted_tokens
         return stop.wanted
 
     def _render(self, messages: list[Message]) -> Prompt:
@@ -137,13 +139,17 @@ class Session:
 
 
 class Pace:
-    """Counts tokens and time of one answer. `finish_reason` is that of the engine."""
+    """Counts tokens and time of one answer.
+
+    `finish_reason`, and the numbers of tokens that were `drafted` and of those `accepted`, are those of the engine.
+    """
 
     def __init__(self, num_prompt_tokens: int, max_model_len: int) -> None:
         self.num_prompt_tokens = num_prompt_tokens
         self.max_model_len = max_model_len
         self.num_tokens = 0
         self.finish_reason: str | None = None
+        self.drafted = self.accepted = 0
         self._begin = time.perf_counter()
         self._first = self._last = self._begin
 
@@ -158,10 +164,15 @@ class Pace:
         self.num_tokens += num_tokens
 
     def __str__(self) -> str:
-        """ "128 tokens, 12.3 tokens/s; prompt 45 tokens, 0.8 s to the first"; speed is that after the first token."""
+        """ "128 tokens, 12.3 tokens/s, 40 of 52 drafted right; prompt 45 tokens, 0.8 s to the first".
+
+        The speed is that after the first token.
+        """
         words = plural(self.num_tokens, "token")
         if self._last > self._first:
             words += f", {(self.num_tokens - self._with_first) / (self._last - self._first):.1f} tokens/s"
+        if self.drafted:
+            words += f", {self.accepted} of {self.drafted} drafted right"
         words += f"; prompt {plural(self.num_prompt_tokens, 'token')}, {self._first - self._begin:.2f} s to the first"
         if self.finish_reason != "length":
             return words

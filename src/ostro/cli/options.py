@@ -31,6 +31,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on th
 
 BACKENDS = ("auto", "cpu", "reference", "torch")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
+SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
 
 
 def _option(name: str, metavar: str, help: str, parser: Callable[[str], Any] | None = None) -> Any:
@@ -70,6 +71,16 @@ class LoadOptions:
     max_model_len: Annotated[
         int | None, _option("--max-model-len", "N", "Limit of prompt and answer in tokens.", positive)
     ] = None
+    speculation: Annotated[
+        str,
+        _choice("--speculation", "HOW", "Several tokens a step: auto, off, prompt-lookup or draft-model.", SPECULATION),
+    ] = "auto"
+    draft_model: Annotated[
+        str | None, _option("--draft-model", "MODEL", "A smaller model of the same vocabulary that writes ahead.")
+    ] = None
+    max_draft_tokens: Annotated[
+        int | None, _option("--max-draft-tokens", "N", "Most tokens to write ahead in a step.", positive)
+    ] = None
     revision: Revision = None
     offline: Offline = False
 
@@ -77,6 +88,8 @@ class LoadOptions:
         """The model, ready to generate; `more` are further arguments of `LLM`."""
         from ostro import LLM
 
+        if self.max_draft_tokens is not None:
+            more["max_draft_tokens"] = self.max_draft_tokens
         return LLM(
             model,
             backend=self.backend,
@@ -85,6 +98,8 @@ class LoadOptions:
             num_threads=self.threads,
             device=self.device,
             max_model_len=self.max_model_len,
+            speculation=self.speculation,
+            draft_model=self.draft_model,
             revision=self.revision,
             offline=self.offline,
             **more,

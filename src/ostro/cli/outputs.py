@@ -23,6 +23,7 @@ def result(model: str, output: RequestOutput) -> dict[str, Any]:
             "total_tokens": num_prompt + num_answer,
             "cached_tokens": output.num_cached_tokens,
         },
+        "speculation": {"draft_tokens": output.num_draft_tokens, "accepted_tokens": output.num_accepted_tokens},
         "seconds": _seconds(output.metrics),
     }
 

@@ -102,6 +102,9 @@ _OWN_NAMES = {
     "num_threads": "--threads",
     "max_model_len": "--max-model-len",
     "kv_dtype": "--kv-dtype",
+    "speculation": "--speculation",
+    "draft_model": "--draft-model",
+    "max_draft_tokens": "--max-draft-tokens",
     "revision": "--revision",
 }
 OPTION_NAMES = {f.name: "--" + f.name.replace("_", "-") for f in fields(AllSamplingOptions)} | _OWN_NAMES

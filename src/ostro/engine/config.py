@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
@@ -10,6 +10,7 @@ from ostro.errors import RequestError
 from ostro.machine import available_memory
 
 KV_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
+SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +21,11 @@ class EngineConfig:
     that is available bounds the pool. `kv_dtype` is the type of K and V.
     At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
     `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
+
+    `speculation` makes several tokens in a step where it can, and never other tokens (`ostro.engine.speculation`):
+    "auto" drafts as much as pays, by prompt lookup and with the draft model if there is one, where the backend's rows
+    do not depend on each other, and else not at all; "prompt-lookup" and "draft-model" draft whenever they can, with
+    that alone; "off" never. A draft has at most `max_draft_tokens`.
     """
 
     block_size: int = 16
@@ -31,9 +37,11 @@ class EngineConfig:
     max_num_batched_tokens: int = 512
     max_model_len: int | None = None
     enable_prefix_caching: bool = True
+    speculation: str = "auto"
+    max_draft_tokens: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "max_num_seqs", "max_num_batched_tokens"):
+        for name in ("block_size", "max_num_seqs", "max_num_batched_tokens", "max_draft_tokens"):
             _at_least_one(name, getattr(self, name))
         for name in ("num_blocks", "kv_cache_bytes", "max_model_len"):
             if getattr(self, name) is not None:
@@ -52,6 +60,10 @@ class EngineConfig:
         if self.kv_dtype not in KV_DTYPES:
             raise RequestError(
                 f"kv_dtype must be one of {', '.join(KV_DTYPES)}, not {self.kv_dtype!r}.", param="kv_dtype"
+            )
+        if self.speculation not in SPECULATION:
+            raise RequestError(
+                f"speculation must be one of {', '.join(SPECULATION)}, not {self.speculation!r}.", param="speculation"
             )
 
     def sizes(self, model: ModelConfig, weight_bytes: int = 0) -> EngineSizes:
@@ -74,6 +86,11 @@ class EngineConfig:
         if num_blocks < needed:
             wished = self._shortened(model, wished, num_blocks, needed, block_bytes)
         return EngineSizes(num_blocks, wished)
+
+    def fixed(self, model: ModelConfig, weight_bytes: int = 0) -> EngineConfig:
+        """The same with the sizes found now, so that a second pool can be made to hold the same texts."""
+        sizes = self.sizes(model, weight_bytes)
+        return replace(self, num_blocks=sizes.num_blocks, kv_cache_bytes=None, max_model_len=sizes.max_model_len)
 
     def _max_model_len(self, model: ModelConfig) -> int:
         context = model.max_position_embeddings

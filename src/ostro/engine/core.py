@@ -6,25 +6,28 @@ import itertools
 import time
 from collections.abc import Callable, Hashable, Iterable
 from collections.abc import Sequence as Tokens
+from itertools import islice
 
 import numpy as np
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
 from ostro.engine import admission, sampler
+from ostro.engine.choosing import extend
 from ostro.engine.config import EngineConfig
-from ostro.engine.outputs import Logprob, RequestOutput
+from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
 from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
 from ostro.engine.runner import Float32, ModelRunner, forward_batch
 from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
+from ostro.engine.speculation import Drafter, make_speculator
 from ostro.errors import ContextLengthError, OstroError, RequestError
 from ostro.models.llama import LlamaWeights
 from ostro.ops.base import Array, Ops
 from ostro.tokenizer.base import Tokenizer
 
 _LOGITS_AT_ONCE = 1 << 24
-"""Scores that are held at once while a text is scored: 64 MiB."""
+"""Scores that are held at once while a text is scored or drafts are verified: 64 MiB."""
 
 
 class EngineCore:
@@ -32,7 +35,8 @@ class EngineCore:
 
     `tokenizer` None runs on ids alone: answers have no text, and what needs text is refused. `eos_token_ids` are the
     end-of-sequence tokens: by default the config's and the tokenizer's. `weight_bytes` are mapped weights that will
-    take memory beside the K/V pool (see `EngineConfig.sizes`).
+    take memory beside the K/V pool (see `EngineConfig.sizes`). `draft` guesses tokens beside prompt lookup
+    (`EngineConfig.speculation`); it serves one engine.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class EngineCore:
         engine_config: EngineConfig | None = None,
         eos_token_ids: Iterable[int] | None = None,
         weight_bytes: int = 0,
+        draft: Drafter | None = None,
     ) -> None:
         self.config = config
         self.engine_config = engine = engine_config or EngineConfig()
@@ -56,6 +61,14 @@ class EngineCore:
         )
         self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
         self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
+        self._speculator = make_speculator(
+            engine,
+            draft,
+            backend=ops.name,
+            is_exact=ops.row_independent,
+            vocab_size=config.vocab_size,
+            max_rows=self._most_logits,
+        )
         self._requests: dict[str, Request] = {}
         self._order = itertools.count()
         self._pending: list[RequestOutput] = []
@@ -69,6 +82,11 @@ class EngineCore:
     def kv_cache_bytes(self) -> int:
         """Bytes of the K/V pool when all of it has been touched."""
         return self._runner.pool.nbytes
+
+    @property
+    def is_speculating(self) -> bool:
+        """Whether drafts are made at all."""
+        return self._speculator is not None
 
     @property
     def has_unfinished(self) -> bool:
@@ -123,7 +141,7 @@ class EngineCore:
             if sequence.finish_reason is None:
                 sequence.abort()
             if self.scheduler.holds(sequence):
-                self.scheduler.remove(sequence)
+                self._remove(sequence)
         request.finished_time = time.monotonic()
         return request.output()
 
@@ -134,6 +152,7 @@ class EngineCore:
         """
         outputs, self._pending = self._pending, []
         try:
+            outputs += self._collect([])  # what an interrupted step left behind
             outputs += self._advance()
         except BaseException:
             self._pending = outputs
@@ -169,6 +188,8 @@ class EngineCore:
     def reset_prefix_cache(self) -> None:
         """Forget every prefix that no running request holds."""
         self.cache.clear()
+        if self._speculator is not None:
+            self._speculator.clear()
 
     def _scorable(self, token_ids: Tokens[int]) -> list[int]:
         ids = admission.check_token_ids(token_ids, self.config.vocab_size)
@@ -232,17 +253,32 @@ class EngineCore:
 
     def _advance(self) -> list[RequestOutput]:
         """One step: schedule, compute, choose, commit. A step that is interrupted can be taken again."""
-        outputs = self._collect([])  # what an interrupted step left behind
+        began = time.monotonic()
+        if self._speculator is not None:
+            self._speculator.propose(self.scheduler.running)
         chunks = self.scheduler.schedule()
         if not chunks:
-            return outputs
+            return []
         self._note_start(chunks)
         rows = [_num_logit_rows(chunk) for chunk in chunks]
         hidden = self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
         self._visit(chunks, rows, hidden)
         self._sample(chunks, rows, hidden)
+        if self._speculator is not None:
+            self._speculator.note_time(chunks, time.monotonic() - began)
         self.scheduler.commit(chunks)
-        return outputs + self._collect(chunks)
+        return self._collect(chunks)
+
+    @property
+    def _most_logits(self) -> int:
+        """Rows of logits that are held at once."""
+        return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+
+    def _remove(self, sequence: TokenSequence) -> None:
+        """The sequence has ended or is given up: nothing of it stays."""
+        self.scheduler.remove(sequence)
+        if self._speculator is not None:
+            self._speculator.forget(sequence)
 
     def _note_start(self, chunks: list[Chunk]) -> None:
         now = time.monotonic()
@@ -253,7 +289,7 @@ class EngineCore:
 
     def _visit(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:
         """Give the texts that are being scored their logits, a bounded number of rows at a time."""
-        at_once = max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
+        at_once = self._most_logits
         first = 0
         for chunk, count in zip(chunks, rows, strict=True):
             if isinstance(chunk.sequence, Scoring):
@@ -263,50 +299,30 @@ class EngineCore:
             first += count
 
     def _sample(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:
-        """Choose a token for every sequence that is ready for one."""
-        starts = np.cumsum([0, *rows])
-        ready = [
-            (chunk.sequence, int(start))
-            for chunk, start in zip(chunks, starts, strict=False)
-            if chunk.is_last and isinstance(chunk.sequence, Sequence)
-        ]
+        """Choose tokens for every sequence that is ready for one."""
+        ready: list[tuple[Chunk, Sequence]] = []
+        wanted: list[int] = []
+        first = 0
+        for chunk, count in zip(chunks, rows, strict=True):
+            if chunk.is_last and isinstance(chunk.sequence, Sequence):
+                ready.append((chunk, chunk.sequence))
+                wanted += range(first, first + count)
+            first += count
         if not ready:
             return
-        if len(ready) < starts[-1]:
-            hidden = hidden[np.array([start for _, start in ready], dtype=np.int32)]
-        for (sequence, _), logits in zip(ready, self._runner.logits(hidden), strict=True):
+        if len(wanted) < first:  # some rows are of texts that are scored
+            hidden = hidden[np.array(wanted, dtype=np.int32)]
+        logits = iter(self._runner.logits(hidden))
+        for chunk, sequence in ready:
+            own = list(islice(logits, 1 + chunk.num_draft))
             try:
-                self._choose(sequence, logits)
+                tried, accepted = extend(sequence, chunk.num_draft, own, self._tokenizer)
             except OstroError as failure:
                 sequence.abort()
                 self._requests[sequence.request_id].error = failure
-
-    def _choose(self, sequence: Sequence, logits: Float32) -> None:
-        params = sequence.params
-        scores = sampler.adjusted(logits, params, sequence.history, sequence.banned)
-        token_id = sampler.choose(scores, params, sequence.draws)
-        if params.logprobs is not None:
-            assert sequence.logprobs is not None
-            assert sequence.cumulative_logprob is not None
-            table = self._logprobs(logits, token_id, params.logprobs)
-            sequence.logprobs.append(table)
-            sequence.cumulative_logprob += table[token_id].logprob
-        sequence.append(token_id)
-
-    def _logprobs(self, logits: Float32, token_id: int, k: int) -> dict[int, Logprob]:
-        """The chosen token first, then the k likeliest."""
-        logprobs = sampler.log_softmax(logits)
-        ranks = {token_id: sampler.rank(logits, token_id)}
-        ranks |= {other: place for place, other in enumerate(sampler.likeliest(logits, k), start=1)}
-        return {i: Logprob(float(logprobs[i]), place, self._token_text(i)) for i, place in ranks.items()}
-
-    def _token_text(self, token_id: int) -> str | None:
-        tokenizer = self._tokenizer
-        if tokenizer is None or token_id >= tokenizer.vocab_size:
-            return None
-        if tokenizer.is_control(token_id):
-            return tokenizer.piece(token_id)
-        return tokenizer.token_bytes(token_id).decode("utf-8", errors="replace")
+                continue
+            if self._speculator is not None:
+                self._speculator.learn(sequence, chunk.num_draft, tried, accepted)
 
     def _collect(self, chunks: list[Chunk]) -> list[RequestOutput]:
         """Free what has ended, and tell how the requests stand that got a token or an end."""
@@ -318,7 +334,7 @@ class EngineCore:
                 request = told[sequence.request_id] = self._requests[sequence.request_id]
                 request.first_token_time = request.first_token_time or now
         for sequence in ended:
-            self.scheduler.remove(sequence)
+            self._remove(sequence)
         for request in told.values():
             if request.finished:
                 request.finished_time = now
@@ -334,7 +350,7 @@ def _num_logit_rows(chunk: Chunk) -> int:
     """Rows at the end of the chunk whose logits are wanted."""
     if isinstance(chunk.sequence, Scoring):
         return chunk.count
-    return 1 if chunk.is_last else 0
+    return 1 + chunk.num_draft if chunk.is_last else 0
 
 
 def _has_ended(sequence: TokenSequence) -> bool:

@@ -62,8 +62,9 @@ class RequestOutput:
     """A request and its `n` answers, as they stand after a step; each step gives a new one.
 
     `num_cached_tokens` of the prompt were found in the prefix cache and not computed (of the first answer's pass:
-    the others always share its prompt). `error` says why an answer could not be finished; it has then the
-    `finish_reason` "abort".
+    the others always share its prompt). `num_draft_tokens` were guessed and computed beside the answers' last tokens;
+    `num_accepted_tokens` of them were right and saved a step each. `error` says why an answer could not be finished;
+    it has then the `finish_reason` "abort".
     """
 
     request_id: str
@@ -72,5 +73,7 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     finished: bool
     num_cached_tokens: int
+    num_draft_tokens: int
+    num_accepted_tokens: int
     metrics: RequestMetrics
     error: OstroError | None

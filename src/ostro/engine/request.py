@@ -43,6 +43,8 @@ class Sequence(TokenSequence):
     cumulative_logprob: float | None = None
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
 
     @property
     def num_output_tokens(self) -> int:
@@ -159,6 +161,8 @@ class Request:
             outputs=[sequence.output() for sequence in self.sequences],
             finished=self.finished,
             num_cached_tokens=self.sequences[0].num_cached_tokens or 0,
+            num_draft_tokens=sum(sequence.num_draft_tokens for sequence in self.sequences),
+            num_accepted_tokens=sum(sequence.num_accepted_tokens for sequence in self.sequences),
             metrics=RequestMetrics(
                 self.arrival_time, self.first_scheduled_time, self.first_token_time, self.finished_time
             ),

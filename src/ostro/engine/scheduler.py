@@ -4,13 +4,17 @@ A step has a budget of tokens. Sequences that decode come first, then prefills i
 whatever budget is left, then new sequences. When blocks run out, the youngest running sequence is preempted: it gives
 its blocks back and waits again, its generated tokens now being part of what must be computed. The oldest can always
 go on, because it alone fits the pool (`EngineCore` refuses what does not), so everything ends.
+
+A sequence that decodes may carry a draft: a guess at its next tokens, to be computed in the same step. Drafts come
+after the tokens of all running sequences and take only blocks that nobody else needs, so a wrong one preempts nobody;
+of the budget they have a part that prompts do not take from them.
 """
 
 from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from ostro.cache import KVCache, SequenceCache
 
@@ -30,6 +34,8 @@ class TokenSequence:
     salt: Hashable | None = None
     leader: TokenSequence | None = None
     cache: SequenceCache | None = None
+    draft: list[int] = field(default_factory=list)
+    """Tokens that may follow `token_ids`, for the next step only."""
     prompt_computed: bool = False
     num_cached_tokens: int | None = None
     """Tokens of the prompt that were found in the cache when the sequence first ran; None before."""
@@ -47,12 +53,22 @@ class TokenSequence:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tokens start : start + count of a sequence, to be computed in this step. `is_last`: the next token can follow."""
+    """Tokens start : start + count of a sequence, to be computed in this step. `is_last`: the next token can follow.
+
+    The last `num_draft` of them are of the draft: they stand in `sequence.draft` and not yet in `sequence.token_ids`.
+    """
 
     sequence: TokenSequence
     start: int
     count: int
     is_last: bool
+    num_draft: int = 0
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The tokens to compute."""
+        known = self.sequence.token_ids[self.start : self.start + self.count - self.num_draft]
+        return known + self.sequence.draft[: self.num_draft] if self.num_draft else known
 
 
 class _Plan:
@@ -70,6 +86,16 @@ class _Plan:
         start = cache.num_tokens
         self.chunks[sequence] = Chunk(sequence, start, count, start + count == len(sequence.token_ids))
         self.budget -= count
+
+    def add_draft(self, chunk: Chunk, num_draft: int) -> None:
+        """Let a chunk that is planned already go on with tokens of its sequence's draft."""
+        assert chunk.is_last
+        assert chunk.sequence.cache is not None
+        assert 0 < num_draft <= self.budget
+        count = chunk.count + num_draft
+        chunk.sequence.cache.reserve(count)
+        self.chunks[chunk.sequence] = replace(chunk, count=count, num_draft=num_draft)
+        self.budget -= num_draft
 
     def remove(self, sequence: TokenSequence) -> None:
         chunk = self.chunks.pop(sequence, None)
@@ -96,22 +122,32 @@ class Scheduler:
 
     def schedule(self) -> list[Chunk]:
         """The chunks of the next step, with slots reserved; [] if nothing is waiting or running."""
-        plan = _Plan(self.max_num_batched_tokens)
+        # Prompts, which would take all of the budget, leave the drafts theirs; every running sequence gets its token.
+        wished = sum(len(sequence.draft) for sequence in self.running if sequence.num_uncomputed_tokens == 1)
+        for_drafts = max(0, min(wished, self.max_num_batched_tokens - len(self.running)))
+        plan = _Plan(self.max_num_batched_tokens - for_drafts)
         for sequence in sorted(self.running, key=lambda s: (s.num_uncomputed_tokens > 1, s.order)):
             if plan.budget and sequence.cache is not None:  # None: an older one has just preempted it
                 count = self._find_room(sequence, min(sequence.num_uncomputed_tokens, plan.budget), plan)
                 if count:
                     plan.add(sequence, count)
         self._admit(plan)
+        if for_drafts:
+            plan.budget += for_drafts
+            self._add_drafts(plan)
         assert plan.chunks or not (self.waiting or self.running), "the oldest sequence can always go on"
         return list(plan.chunks.values())
 
     def commit(self, chunks: list[Chunk]) -> None:
-        """The K/V of these chunks is stored."""
+        """The K/V of these chunks is stored. Of a draft only what the sequence took over counts; the draft is over."""
         for chunk in chunks:
             sequence = chunk.sequence
             assert sequence.cache is not None
-            sequence.cache.commit(chunk.count, sequence.token_ids)
+            # Of the tokens that were chosen in this step the newest is not computed; those before it were the draft.
+            known = chunk.count - chunk.num_draft
+            accepted = max(0, len(sequence.token_ids) - (chunk.start + known) - 1)
+            sequence.cache.commit(known + min(chunk.num_draft, accepted), sequence.token_ids)
+            sequence.draft = []
             if sequence.cache.num_tokens >= sequence.num_prompt_tokens:
                 sequence.prompt_computed = True
 
@@ -127,7 +163,24 @@ class Scheduler:
             self.running.remove(sequence)
             sequence.cache.free()
             sequence.cache = None
+        sequence.draft = []
         sequence.prompt_computed = True  # nobody needs to wait for it any longer
+
+    def _add_drafts(self, plan: _Plan) -> None:
+        """Let decoding sequences go on with their drafts, as far as budget and blocks go that nobody else needs."""
+        pool = self.cache.pool
+        spare_blocks = pool.num_available - self._num_spoken_for()
+        for chunk in list(plan.chunks.values()):
+            sequence, cache = chunk.sequence, chunk.sequence.cache
+            assert cache is not None
+            if not sequence.draft or not chunk.is_last or chunk.count > 1:
+                continue
+            own = 1  # block that is spoken for by this sequence itself
+            room = cache.num_reserved + max(0, own + spare_blocks) * pool.block_size - chunk.count
+            if count := min(len(sequence.draft), plan.budget, room):
+                num_held = len(cache.blocks)
+                plan.add_draft(chunk, count)
+                spare_blocks -= max(0, len(cache.blocks) - num_held - own)
 
     def _find_room(self, sequence: TokenSequence, wanted: int, plan: _Plan) -> int:
         """How many of the wanted tokens fit; the youngest are preempted until one does. 0 if it preempted itself."""
@@ -144,6 +197,7 @@ class Scheduler:
         self.running.remove(sequence)
         sequence.cache.free()
         sequence.cache = None
+        sequence.draft = []
         insort(self.waiting, sequence, key=_order)
         self.num_preemptions += 1
 
@@ -168,8 +222,11 @@ class Scheduler:
         """
         pool = self.cache.pool
         missing = min(self._missing(sequence, cache), pool.num_blocks - len(cache.blocks))
-        spoken_for = sum(self._missing(other, other.cache) + 1 for other in self.running if other.cache)
-        return missing + spoken_for <= pool.num_available
+        return missing + self._num_spoken_for() <= pool.num_available
+
+    def _num_spoken_for(self) -> int:
+        """Blocks that the running sequences still need for their known tokens, and one more for each."""
+        return sum(self._missing(other, other.cache) + 1 for other in self.running if other.cache)
 
     def _missing(self, sequence: TokenSequence, cache: SequenceCache) -> int:
         return cache.blocks_missing(len(sequence.token_ids), self.max_num_batched_tokens)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import itertools
-import os
 import threading
 import time
 from collections import deque
@@ -18,21 +17,17 @@ import numpy.typing as npt
 
 from ostro.chat.render import ChatFormat, render_chat
 from ostro.chat.segments import Prompt
-from ostro.checkpoint.open import Checkpoint, open_checkpoint
+from ostro.checkpoint.open import open_checkpoint
 from ostro.config import ModelConfig
 from ostro.engine.config import EngineConfig
-from ostro.engine.core import EngineCore
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
-from ostro.errors import CheckpointError, ModelNotFoundError, RequestError, TokenizerNotFoundError
+from ostro.errors import RequestError, TokenizerNotFoundError
 from ostro.llm.defaults import default_params
+from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, make_engine, make_ops, stored_dtype
 from ostro.llm.prompts import PromptLike, batch, token_ids
 from ostro.llm.stream import Stream
 from ostro.log import logger
-from ostro.models.load import load_weights
-from ostro.ops import get_ops
-from ostro.ops.base import Ops
-from ostro.ops.dtypes import numpy_dtype
 from ostro.tokenizer.base import Tokenizer
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -65,6 +60,11 @@ class LLM:
     `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are
     computed side by side, and `max_num_batched_tokens` tokens in one step: longer prompts are cut into chunks.
 
+    `speculation` has several tokens of an answer computed in one step, and never changes them: "auto" where it pays,
+    "prompt-lookup" or "draft-model" whenever possible and with that alone, "off". `draft_model` names a smaller model
+    of the same vocabulary, which then drafts beside prompt lookup; a draft has at most `max_draft_tokens`. It needs
+    the cpu backend, and "auto" is off on the others.
+
     The methods may be called from several threads; their requests then share the steps.
 
         llm = LLM("mistralai/Mistral-7B-Instruct-v0.3")
@@ -88,38 +88,40 @@ class LLM:
         block_size: int = 16,
         kv_cache_bytes: int | None = None,
         enable_prefix_caching: bool = True,
+        speculation: str = "auto",
+        draft_model: str | Path | None = None,
+        max_draft_tokens: int = 15,
         revision: str | None = None,
         offline: bool = False,
         cache_dir: str | Path | None = None,
     ) -> None:
-        from ostro.checkpoint.hub import resolve
-
         began = time.monotonic()
-        if not isinstance(model, str | os.PathLike):
-            raise ModelNotFoundError(f"A model is a folder, a GGUF file, a hub id or a short name, not {model!r}.")
-        self.path = resolve(model, revision=revision, offline=offline, cache_dir=cache_dir)
+        self.path = find(model, revision=revision, offline=offline, cache_dir=cache_dir)
         checkpoint = open_checkpoint(self.path)
         self.default_params = default_params(checkpoint.folder)
         self.config: ModelConfig = checkpoint.config
-        stored = _stored_dtype(checkpoint, dtype)
-        ops = _make_ops(backend, stored, num_threads=num_threads, device=device)
+        stored = stored_dtype(checkpoint, dtype)
+        ops = make_ops(backend, stored, num_threads=num_threads, device=device)
         self.backend = ops.name
-        self._tokenizer = _load_tokenizer(checkpoint, self.path)
-        self._engine = EngineCore(
+        self._tokenizer = load_tokenizer_of(checkpoint, self.path)
+        self._engine = make_engine(
             ops,
-            self.config,
-            load_weights(ops, self.config, checkpoint.tensors, dtype=dtype),
-            tokenizer=self._tokenizer,
-            engine_config=EngineConfig(
+            checkpoint,
+            self._tokenizer,
+            EngineConfig(
                 block_size=block_size,
                 kv_cache_bytes=kv_cache_bytes,
-                kv_dtype=(stored or "float16") if kv_dtype == "auto" else kv_dtype,
+                kv_dtype=kv_dtype_of(checkpoint, dtype, kv_dtype),
                 max_num_seqs=max_num_seqs,
                 max_num_batched_tokens=max_num_batched_tokens,
                 max_model_len=max_model_len,
                 enable_prefix_caching=enable_prefix_caching,
+                speculation=speculation,
+                max_draft_tokens=max_draft_tokens,
             ),
-            weight_bytes=sum(path.stat().st_size for path in checkpoint.files) if dtype == "auto" else 0,
+            draft=None if draft_model is None else find(draft_model, offline=offline, cache_dir=cache_dir),
+            dtype=dtype,
+            kv_dtype=kv_dtype,
         )
         self._lock = threading.RLock()
         self._inbox: dict[str, deque[RequestOutput]] = {}
@@ -256,6 +258,7 @@ class LLM:
         sizes, kv_bytes = self._engine.sizes, self._engine.kv_cache_bytes
         logger.info("%s: %s, %s files, weights %s", self.path, self.config.family, form, stored or "packed")
         logger.info("backend %s, loaded in %.2f s", self.backend, seconds)
+        logger.info("speculation %s", "on" if self._engine.is_speculating else "off")
         logger.info(
             "K/V cache: %d blocks, %.1f MB, texts of %d tokens", sizes.num_blocks, kv_bytes / 1e6, sizes.max_model_len
         )
@@ -337,36 +340,3 @@ class LLM:
             for request_id in request_ids:
                 self._engine.abort(request_id)
                 self._inbox.pop(request_id, None)
-
-
-def _make_ops(backend: str, stored: str | None, **options: Any) -> Ops:
-    if backend == "torch":
-        options["dtype"] = stored or "bfloat16"  # there packed weights are unpacked, and this is the smaller type
-    return get_ops(backend, **{name: value for name, value in options.items() if value is not None})
-
-
-def _load_tokenizer(checkpoint: Checkpoint, path: Path) -> Tokenizer | None:
-    """The tokenizer, or None for a folder without one; CheckpointError where it has more tokens than the model."""
-    from ostro.tokenizer.load import load_tokenizer
-
-    try:
-        if checkpoint.gguf_metadata is not None:
-            tokenizer = load_tokenizer(gguf_metadata=checkpoint.gguf_metadata, source=str(path))
-        else:
-            tokenizer = load_tokenizer(checkpoint.folder)
-    except TokenizerNotFoundError:
-        return None
-    if tokenizer.vocab_size > checkpoint.config.vocab_size:
-        raise CheckpointError(
-            f"{tokenizer.source} has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
-            f"{checkpoint.config.vocab_size}: the tokenizer is of another model. Download both again."
-        )
-    return tokenizer
-
-
-def _stored_dtype(checkpoint: Checkpoint, dtype: str) -> str | None:
-    """The type that matrices will have: the one that is asked for, or the files' own; None for packed ones."""
-    if dtype != "auto":
-        return numpy_dtype(dtype).name
-    embeddings = checkpoint.tensors["model.embed_tokens.weight"]
-    return str(embeddings.dtype.name) if isinstance(embeddings, np.ndarray) else None

@@ -5,7 +5,8 @@ G key/value heads, d head_dim, F feed-forward size, E experts, L layers.
 
 Activations are float32 arrays of the backend (NumPy arrays or torch tensors; torch may hold another float type);
 they support `+` and indexing of rows. A weight is whatever `Ops.weight` returned for a checkpoint tensor.
-Results of a row never depend on the other rows of the call (on the cpu backend: bit for bit).
+Results of a row never depend on the other rows of the call (bit for bit where
+`Ops.row_independent` says so, else to rounding).
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class Ops(Protocol):
     @property
     def name(self) -> str:
         """`reference`, `cpu`, `torch`, ..."""
+
+    @property
+    def row_independent(self) -> bool:
+        """Whether the bits of a row's results never depend on the other rows: speculation is exact only then."""
 
     def weight(self, tensor: Tensor) -> Weight:
         """The backend's form of a tensor as the checkpoint stores it; copies only where it must."""

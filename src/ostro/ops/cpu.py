@@ -71,6 +71,7 @@ class CpuOps:
     """
 
     name = "cpu"
+    row_independent = True
 
     def __init__(self, num_threads: int | None = None) -> None:
         count = decide_threads().count if num_threads is None else num_threads

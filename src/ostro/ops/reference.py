@@ -24,6 +24,7 @@ class ReferenceOps(Unfused):
     """`Ops` in plain NumPy."""
 
     name = "reference"
+    row_independent = False  # BLAS may sum a row of many in another order than a row alone
 
     def weight(self, tensor: Tensor) -> Tensor:
         """The tensor itself: it stays in its file's form and is widened to float32 where it is used."""

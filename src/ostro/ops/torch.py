@@ -43,6 +43,7 @@ class TorchOps(Unfused):
     """
 
     name = "torch"
+    row_independent = False  # its matrix products choose their order of sums by the number of rows
 
     def __init__(self, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32") -> None:
         self.device = find_device(device)

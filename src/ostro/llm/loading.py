@@ -1,0 +1,121 @@
+"""From an opened checkpoint to what the engine takes: backend, tokenizer, sizes, and the draft model beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ostro.checkpoint.open import Checkpoint, open_checkpoint
+from ostro.engine.config import EngineConfig
+from ostro.engine.core import EngineCore
+from ostro.engine.draft_model import DraftModel, require_same_vocabulary
+from ostro.errors import CheckpointError, ModelNotFoundError, TokenizerNotFoundError
+from ostro.models.load import load_weights
+from ostro.ops import get_ops
+from ostro.ops.base import Ops
+from ostro.ops.dtypes import numpy_dtype
+from ostro.tokenizer.base import Tokenizer
+
+
+def find(model: str | Path, **options: Any) -> Path:
+    """Where a model lies, downloaded if need be; `options` are those of `ostro.checkpoint.hub.resolve`."""
+    from ostro.checkpoint.hub import resolve
+
+    if not isinstance(model, str | os.PathLike):
+        raise ModelNotFoundError(f"A model is a folder, a GGUF file, a hub id or a short name, not {model!r}.")
+    return resolve(model, **options)
+
+
+def make_engine(
+    ops: Ops,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer | None,
+    engine_config: EngineConfig,
+    *,
+    draft: Path | None,
+    dtype: str,
+    kv_dtype: str,
+) -> EngineCore:
+    """An engine with the checkpoint's weights, and with the model at `draft` to write ahead, if there is one.
+
+    `dtype` and `kv_dtype` are those of `LLM`. RequestError where the draft model's vocabulary is another one.
+    """
+    config, weight_bytes, drafter = checkpoint.config, mapped_bytes(checkpoint, dtype), None
+    if draft is not None:
+        drafting = open_checkpoint(draft)
+        require_same_vocabulary(config, drafting.config, tokenizer, load_tokenizer_of(drafting, draft))
+        weight_bytes += mapped_bytes(drafting, dtype)
+        engine_config = engine_config.fixed(config, weight_bytes)  # both pools have as many blocks
+        drafter = _draft_model(ops, drafting, engine_config, dtype, kv_dtype)
+    weights = load_weights(ops, config, checkpoint.tensors, dtype=dtype)
+    return EngineCore(
+        ops,
+        config,
+        weights,
+        tokenizer=tokenizer,
+        engine_config=engine_config,
+        weight_bytes=weight_bytes,
+        draft=drafter,
+    )
+
+
+def _draft_model(
+    ops: Ops, checkpoint: Checkpoint, engine_config: EngineConfig, dtype: str, kv_dtype: str
+) -> DraftModel:
+    assert engine_config.num_blocks is not None
+    return DraftModel(
+        ops,
+        checkpoint.config,
+        load_weights(ops, checkpoint.config, checkpoint.tensors, dtype=dtype),
+        num_blocks=engine_config.num_blocks,
+        block_size=engine_config.block_size,
+        kv_dtype=kv_dtype_of(checkpoint, dtype, kv_dtype),
+        max_num_batched_tokens=engine_config.max_num_batched_tokens,
+    )
+
+
+def mapped_bytes(checkpoint: Checkpoint, dtype: str) -> int:
+    """Bytes of files that stay mapped and will take memory while the model runs."""
+    return sum(path.stat().st_size for path in checkpoint.files) if dtype == "auto" else 0
+
+
+def kv_dtype_of(checkpoint: Checkpoint, dtype: str, kv_dtype: str) -> str:
+    """What `kv_dtype` "auto" means: the weights' type, float16 for packed ones."""
+    return (stored_dtype(checkpoint, dtype) or "float16") if kv_dtype == "auto" else kv_dtype
+
+
+def make_ops(backend: str, stored: str | None, **options: Any) -> Ops:
+    """The backend with those of the options that are given."""
+    if backend == "torch":
+        options["dtype"] = stored or "bfloat16"  # there packed weights are unpacked, and this is the smaller type
+    return get_ops(backend, **{name: value for name, value in options.items() if value is not None})
+
+
+def load_tokenizer_of(checkpoint: Checkpoint, path: Path) -> Tokenizer | None:
+    """The tokenizer, or None for a folder without one; CheckpointError where it has more tokens than the model."""
+    from ostro.tokenizer.load import load_tokenizer
+
+    try:
+        if checkpoint.gguf_metadata is not None:
+            tokenizer = load_tokenizer(gguf_metadata=checkpoint.gguf_metadata, source=str(path))
+        else:
+            tokenizer = load_tokenizer(checkpoint.folder)
+    except TokenizerNotFoundError:
+        return None
+    if tokenizer.vocab_size > checkpoint.config.vocab_size:
+        raise CheckpointError(
+            f"{tokenizer.source} has {tokenizer.vocab_size} tokens, but the model's vocab_size is "
+            f"{checkpoint.config.vocab_size}: the tokenizer is of another model. Download both again."
+        )
+    return tokenizer
+
+
+def stored_dtype(checkpoint: Checkpoint, dtype: str) -> str | None:
+    """The type that matrices will have: the one that is asked for, or the files' own; None for packed ones."""
+    if dtype != "auto":
+        return numpy_dtype(dtype).name
+    embeddings = checkpoint.tensors["model.embed_tokens.weight"]
+    return str(embeddings.dtype.name) if isinstance(embeddings, np.ndarray) else None
