@@ -13,6 +13,7 @@ from ostro.machine import (
     available_memory,
     cpu_model,
     cpu_quota,
+    largest_cache,
     memory,
     parse_cpu_max,
     parse_cpuinfo,
@@ -51,6 +52,13 @@ def test_cpuinfo_stands_in_for_sys(tmp_path: Path) -> None:
     text = "".join(entry.format(cpu, cpu // 4, cpu % 2) for cpu in range(8))
     assert physical_cores(draw(tmp_path, {"proc/cpuinfo": text})) == 4
     assert parse_cpuinfo("processor : 0\nBogoMIPS : 50.0\n") is None
+
+
+def test_largest_cache(tmp_path: Path) -> None:
+    folder = "sys/devices/system/cpu/cpu0/cache"
+    sizes = {"index0": "32K\n", "index2": "1024K\n", "index3": "96M\n", "index4": "unknown\n"}
+    assert largest_cache(draw(tmp_path, {f"{folder}/{index}/size": text for index, text in sizes.items()})) == 96 << 20
+    assert largest_cache(tmp_path / "nothing") is None
 
 
 def test_cpu_model(tmp_path: Path) -> None:

@@ -73,6 +73,22 @@ def cpu_model(root: Path = ROOT) -> str:
     return named or platform.processor() or platform.machine()
 
 
+def largest_cache(root: Path = ROOT) -> int | None:
+    """Bytes of the largest cache that the first CPU reads through; None where nobody tells."""
+    sizes = (_read(path) for path in (root / "sys/devices/system/cpu/cpu0/cache").glob("index[0-9]*/size"))
+    return max((size for text in sizes if (size := parse_cache_size(text or "")) is not None), default=None)
+
+
+def parse_cache_size(text: str) -> int | None:
+    """A size as /sys writes it; None for anything else.
+
+    >>> parse_cache_size("32768K")
+    33554432
+    """
+    number, unit = text.strip()[:-1], text.strip()[-1:]
+    return int(number) * {"K": 1 << 10, "M": 1 << 20}[unit] if _is_number(number) and unit in ("K", "M") else None
+
+
 def cpu_quota(root: Path = ROOT) -> float | None:
     """CPUs that the process's control groups allow, the least of all levels; None without a limit."""
     quotas = [_quota_v2(folder) if version == 2 else _quota_v1(folder) for folder, version in _cgroups("cpu", root)]

@@ -68,6 +68,11 @@ REPACKED: dict[str, tuple[str, tuple[int, ...]]] = {
 }
 """The layout and codebook of a GGUF block type whose values a layout has exactly. Q2_K has none."""
 
+LAYER_KINDS = {4: "P4G", 8: "P8"}
+"""Layout of the matrices of the layers, by the bits that were asked for; that of embeddings that are no head, too."""
+HEAD_KINDS = {4: "P8", 8: "P8"}
+"""Layout of the output head, which is the embeddings where they are tied: its errors go straight into the logits."""
+
 _CHUNK = 1 << 18  # weights at a time, so that the intermediate arrays stay small
 
 

@@ -12,7 +12,7 @@ REQUIRED = (
     "numpy", "ml_dtypes", "tokenizers", "tiktoken", "mistral-common", "sentencepiece", "huggingface_hub", "jinja2",
     "typer", "rich", "prompt_toolkit",
 )  # fmt: skip
-EXTRAS: Mapping[str, tuple[str, ...]] = {"torch": ("torch", "safetensors")}
+EXTRAS: Mapping[str, tuple[str, ...]] = {"torch": ("torch", "safetensors"), "plot": ("matplotlib",)}
 """Packages of every extra of pyproject.toml that is meant for users."""
 
 

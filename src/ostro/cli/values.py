@@ -35,6 +35,14 @@ def positive(text: str) -> int:
     return value
 
 
+def positive_number(text: str) -> float:
+    """A number greater than 0."""
+    value = number(text)
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{text!r} is not a number greater than 0.")
+    return value
+
+
 def one_of(allowed: Sequence[str]) -> Callable[[str], str]:
     """A parser that takes the words of `allowed` and nothing else."""
 

@@ -9,6 +9,7 @@
 
 #include <memory>
 
+#include "bindings.h"
 #include "ops.h"
 
 namespace nb = nanobind;
@@ -185,10 +186,6 @@ void moe(const Runtime& self, const Floats& x, const Weight& router, const std::
 }  // namespace
 }  // namespace ostro
 
-namespace ostro {
-void bind_pack(nb::module_& m);  // bindings_pack.cpp
-}
-
 NB_MODULE(_native, m) {
     using namespace ostro;
     m.doc() = "The C++ kernels of ostro.ops.cpu.";
@@ -204,7 +201,8 @@ NB_MODULE(_native, m) {
              "rows"_a, "cols"_a, "codes"_a.noconvert(), "scales"_a.noconvert(), "codebook"_a)
         .def_prop_ro("kind", [](const Weight& w) { return kind_name(w.view.kind); })
         .def_prop_ro("rows", [](const Weight& w) { return w.view.rows; })
-        .def_prop_ro("cols", [](const Weight& w) { return w.view.cols; });
+        .def_prop_ro("cols", [](const Weight& w) { return w.view.cols; })
+        .def_prop_ro("nbytes", [](const Weight& w) { return w.owner.size() + w.scales.size(); });
     nb::class_<Runtime>(m, "Runtime")
         .def(nb::init<const std::string&, int>(), "isa"_a, "num_threads"_a)
         .def_prop_ro("isa", &Runtime::isa)
@@ -225,4 +223,5 @@ NB_MODULE(_native, m) {
              "row_starts"_a.noconvert(), "slots"_a.noconvert(), "block_tables"_a.noconvert(),
              "table_starts"_a.noconvert(), "window"_a, "out"_a.noconvert())
         .def("moe", &moe, "x"_a.noconvert(), "router"_a, "experts"_a, "num_experts_per_tok"_a, "out"_a.noconvert());
+    bind_ceilings(m);
 }

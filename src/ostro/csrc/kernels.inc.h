@@ -14,12 +14,14 @@
 #include "attention.inc.h"
 #include "packed.inc.h"
 #include "pack.inc.h"
+#include "ceilings.inc.h"
 
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
     return {name,     linear_scratch, linear, attention_scratch, attention,  decode, encode,
-            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed, fit_scales, encode_group};
+            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed, fit_scales, encode_group,
+            read_memory, repeat_fma, repeat_dot};
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ inline PanelView panel_at(const WeightView& w, int64_t panel) {
     return {w.data + panel * w.panel_bytes, w.scales + panel * w.panel_scale_bytes};
 }
 
-constexpr int AHEAD = 2048;  // bytes of codes that are asked for before they are needed
+constexpr int AHEAD = 4096;  // bytes of codes that are asked for before they are needed
 
 template <int BITS>
 ALWAYS_INLINE void prefetch_group(const uint8_t* codes) {

@@ -172,6 +172,11 @@ struct Kernels {
     void (*packed)(const PackedTask& task);
     void (*fit_scales)(const QuantizeTask& task);
     void (*encode_group)(const QuantizeTask& task);
+    // For ceilings.cpp: reads `bytes`, a multiple of 512, from an address aligned to 64; and `rounds` of nothing but
+    // multiply-adds on registers, which return how many multiply-adds those were.
+    void (*read_memory)(const uint8_t* data, int64_t bytes);
+    int64_t (*repeat_fma)(int64_t rounds);
+    int64_t (*repeat_dot)(int64_t rounds);
 };
 
 }  // namespace ostro

@@ -294,3 +294,15 @@ def _dense(name: str, array: npt.NDArray[Any], dtype: type, ndim: int) -> npt.ND
             f"{array.shape} and strides {array.strides}."
         )
     return array
+
+
+def ceilings(num_threads: int, *, buffer_bytes: int = 1 << 30, seconds: float = 0.5) -> dict[str, float]:
+    """What this machine can do at most on `num_threads` threads with the kernel set in use, for `ostro bench`.
+
+    `dram_gb_per_s`: 10**9 bytes read a second out of `buffer_bytes`, which should be several times the last cache;
+    `int8_gops` and `fma_gflops`: 10**9 operations a second of int8 dot products and of float32 multiply-adds, on
+    registers; a multiply-add is two operations. Each is measured for about `seconds`, and the best pass counts.
+    BackendError for numbers that make no sense.
+    """
+    found = _native.measure_ceilings(env.isa() or "", num_threads, buffer_bytes, seconds)
+    return dict(zip(("dram_gb_per_s", "int8_gops", "fma_gflops"), (each / 1e9 for each in found), strict=True))

@@ -1,0 +1,194 @@
+"""One run of the benchmark: get a model ready, measure it and the machine, and report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ostro import __version__
+from ostro import machine as this_machine
+from ostro.bench.memory import PeakMemory
+from ostro.bench.report import CEILINGS, Ceiling, Point, Report
+from ostro.bench.runs import Meter, Plan, Rates
+from ostro.bench.subject import Machine, Subject, Tell, from_model, from_shape
+from ostro.bench.work import Work, work_of
+from ostro.config import ModelConfig
+from ostro.ops.base import Ops
+
+FIRST_PROMPT = 16
+"""Tokens of the prompt whose first token is waited for."""
+_LEAST_BUFFER = 1 << 30
+_CEILING_SECONDS = 0.4  # for each of the three, each time
+
+
+def bench_shape(
+    shape: str | ModelConfig,
+    plan: Plan | None = None,
+    *,
+    num_layers: int | None = None,
+    bits: int = 4,
+    codebook: str | None = None,
+    machine: Machine | None = None,
+    tell: Tell | None = None,
+) -> Report:
+    """Measure a published shape (`shape_names`), or any configuration, with random weights of 4, 8 or 16 bits.
+
+    `num_layers` cuts it to its first layers, between its own embeddings and output head. `tell` hears what is done.
+    RequestError for an unknown shape, impossible layers, or what does not fit into memory.
+
+        bench_shape("mistral-7b", num_layers=8).as_json()["decode_tokens_per_s"]["1"]
+    """
+    plan, tell = plan or Plan(), tell or _silent
+    peak = PeakMemory()
+    machine = machine or Machine()
+    subject = from_shape(shape, plan, machine, num_layers=num_layers, bits=bits, codebook=codebook, tell=tell)
+    return _bench(subject, plan, peak, tell)
+
+
+def bench_model(
+    path: Path,
+    plan: Plan | None = None,
+    *,
+    name: str | None = None,
+    machine: Machine | None = None,
+    tell: Tell | None = None,
+) -> Report:
+    """Measure a model from its folder or GGUF file, under that `name`; the errors are those of `ostro.LLM`."""
+    plan, tell = plan or Plan(), tell or _silent
+    peak = PeakMemory()
+    return _bench(from_model(path, plan, machine or Machine(), name=name, tell=tell), plan, peak, tell)
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _bench(subject: Subject, plan: Plan, peak: PeakMemory, tell: Tell) -> Report:
+    meter = Meter(subject.engine)
+    first_token_seconds = meter.first_token_seconds(min(FIRST_PROMPT, plan.longest - 1))
+    ceilings = _Ceilings(subject.ops, peak, tell)
+    prefill: list[tuple[int, Rates]] = []
+    for length in plan.prefill:
+        tell(f"Prefill of {length} tokens")
+        prefill.append((length, meter.prefill(length, plan.seconds)))
+    if plan.prefill and plan.batch:
+        ceilings.measure()
+    decode: list[tuple[int, Rates]] = []
+    for batch in plan.batch:
+        tell(f"Decode, batch {batch}")
+        decode.append((batch, meter.decode(batch, plan)))
+    peak_bytes = peak.num_bytes
+    ceilings.measure()
+    work = _work(subject)
+    against: Ceiling = "int8_gops" if _has_integer_weights(subject) else "fma_gflops"
+    return Report(
+        subject=_subject(subject),
+        setup=_setup(subject),
+        machine=_machine(),
+        versions=_versions(),
+        context=plan.context,
+        prefill=tuple(Point(n, r, _prefill_share(work, n, r, ceilings.best.get(against))) for n, r in prefill),
+        decode=tuple(Point(b, r, _decode_share(work, b, r, ceilings.best.get("dram_gb_per_s"))) for b, r in decode),
+        weight_bytes=work.weight_bytes,
+        kv_cache_bytes=subject.engine.kv_cache_bytes,
+        peak_rss_bytes=peak_bytes,
+        load_seconds=subject.seconds,
+        first_token_seconds=first_token_seconds,
+        ceiling_looks=ceilings.looks,
+        prefill_ceiling=against,
+    )
+
+
+class _Ceilings:
+    """Several looks at the machine, between the other measurements: others may use it too."""
+
+    def __init__(self, ops: Ops, peak: PeakMemory, tell: Tell) -> None:
+        self.looks: dict[Ceiling, tuple[float, ...]] = {}
+        self._num_threads = getattr(ops, "num_threads", None) if ops.name == "cpu" else None
+        self._peak = peak
+        self._tell = tell
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure once more, if the backend is the one whose ceilings these are."""
+        if self._num_threads is None:
+            return
+        from ostro.ops.cpu import ceilings
+
+        self._tell("The machine's ceilings")
+        buffer_bytes = max(_LEAST_BUFFER, 8 * (this_machine.largest_cache() or 0))
+        buffer_bytes = max(1 << 26, min(buffer_bytes, this_machine.available_memory() // 4))
+        with self._peak.paused():
+            found = ceilings(self._num_threads, buffer_bytes=buffer_bytes, seconds=_CEILING_SECONDS)
+        self.looks = {name: (*self.looks.get(name, ()), found[name]) for name in CEILINGS}
+
+    @property
+    def best(self) -> dict[Ceiling, float]:
+        """The highest of every ceiling."""
+        return {name: max(values) for name, values in self.looks.items()}
+
+
+def _prefill_share(work: Work, length: int, rates: Rates, ceiling: float | None) -> float | None:
+    if ceiling is None:
+        return None
+    prompts_per_second = rates.median / length
+    return work.prefill_operations(length) * prompts_per_second / (ceiling * 1e9)
+
+
+def _decode_share(work: Work, batch: int, rates: Rates, ceiling: float | None) -> float | None:
+    if ceiling is None:
+        return None
+    steps_per_second = rates.median / batch
+    return work.decode_bytes(batch, rates.context) * steps_per_second / (ceiling * 1e9)
+
+
+def _work(subject: Subject) -> Work:
+    engine = subject.engine
+    tokens = engine.sizes.num_blocks * engine.engine_config.block_size
+    return work_of(subject.config, subject.weights, engine.kv_cache_bytes / tokens)
+
+
+def _has_integer_weights(subject: Subject) -> bool:
+    """Whether the cpu backend multiplies the layers' weights as integers: packed ones."""
+    kind = getattr(subject.weights.layers[0].o_proj, "kind", "")
+    return str(kind).startswith("P")
+
+
+def _subject(subject: Subject) -> dict[str, Any]:
+    config = subject.config
+    return {
+        "model": subject.name,
+        "num_layers": config.num_hidden_layers,
+        "num_layers_of_model": subject.num_layers_of_model,
+        "bits": subject.bits,
+        "codebook": subject.codebook,
+        "num_parameters": config.num_parameters(),
+        "num_active_parameters": config.num_parameters(active=True),
+    }
+
+
+def _setup(subject: Subject) -> dict[str, Any]:
+    ops = subject.ops
+    return {
+        "backend": ops.name,
+        "isa": getattr(ops, "isa", None),
+        "threads": getattr(ops, "num_threads", None),
+        "kv_dtype": subject.kv_dtype,
+    }
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpu": this_machine.cpu_model(),
+        "physical_cores": this_machine.physical_cores(),
+        "usable_cpus": this_machine.affinity_count(),
+        "memory_bytes": this_machine.memory().total,
+        "system": platform.platform(),
+    }
+
+
+def _versions() -> Mapping[str, str]:
+    return {"ostro": __version__, "python": platform.python_version(), "numpy": metadata.version("numpy")}
