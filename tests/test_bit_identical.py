@@ -86,8 +86,8 @@ def test_logits(folder: Path) -> None:
         np.testing.assert_array_equal(bits(**options), whole)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_narrow_weights_and_cache(folder: Path, dtype: str) -> None:
-    one = load(folder, dtype=dtype)
-    two = load(folder, dtype=dtype, num_threads=2, max_num_batched_tokens=7)
+@pytest.mark.parametrize("options", [{"dtype": "float16"}, {"dtype": "bfloat16"}, {"kv_dtype": "int8"}], ids=str)
+def test_narrow_weights_and_cache(folder: Path, options: dict[str, str]) -> None:
+    one = load(folder, **options)
+    two = load(folder, num_threads=2, max_num_batched_tokens=7, **options)
     assert answers(two, PROMPTS) == [answers(one, [prompt])[0] for prompt in PROMPTS]

@@ -63,6 +63,7 @@ class Runtime:
         k: Float32,
         v: Float32,
         dtype: str,
+        head_dim: int,
         keys: Bytes,
         values: Bytes,
         layer: int,

@@ -131,7 +131,7 @@ def test_ceilings_are_the_best_of_several_looks(monkeypatch: pytest.MonkeyPatch)
 def test_what_does_not_fit_into_memory_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ostro.bench.subject.available_memory", lambda: 10_000_000_000)
     with pytest.raises(
-        RequestError, match=r"take[s] 26\.\d GB for weights.*10\.0 GB.*available: give layers=12"
+        RequestError, match=r"take[s] 25\.\d GB for weights.*10\.0 GB.*available: give layers=12"
     ) as caught:
         bench_shape("mixtral-8x7b", PLAN)
     assert caught.value.param == "layers"

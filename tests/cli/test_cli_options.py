@@ -17,6 +17,7 @@ from ostro.cli.app import COMMANDS
 from ostro.cli.groups import with_groups
 from ostro.cli.options import LoadOptions, model_or_default
 from ostro.cli.sampling_options import OPTION_NAMES, AllSamplingOptions, SamplingOptions, as_options
+from ostro.config.kv import KV_DTYPES
 from ostro.engine.config import SPECULATION
 from ostro.errors import ContextLengthError, RequestError
 from ostro.ops import BACKENDS
@@ -150,6 +151,7 @@ def test_choices_are_those_of_the_backends() -> None:
     assert set(options.BACKENDS) == {"auto", *BACKENDS}
     assert set(options.DTYPES) == {"auto", *DTYPES}
     assert options.SPECULATION == SPECULATION
+    assert set(options.KV_DTYPES) == {"auto", *KV_DTYPES}
 
 
 def test_loading_options_are_those_of_llm() -> None:

@@ -28,7 +28,8 @@ TEXTS = prompts(8, low=2, high=60)
 
 
 def core(model: str, dtype: str = "float32", num_threads: int = 1, **sizes: Any) -> EngineCore:
-    kinds = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+    """An engine whose weights and K/V are of one type; with int8 the weights are float32."""
+    kinds = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "int8": np.float32}
     return make_core(
         tiny_config(**MODELS[model]),
         ops=get_ops("cpu", num_threads=num_threads),
@@ -49,7 +50,7 @@ def bits(answer: CompletionOutput) -> Any:
     return answer.token_ids, answer.logprobs
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
 @pytest.mark.parametrize("kind", PARAMS)
 @pytest.mark.parametrize("model", MODELS)
 def test_the_same_bits_in_any_company(model: str, kind: str, dtype: str) -> None:

@@ -18,7 +18,7 @@ BLOCK = 2 * 2 * 2 * 4 * 4 * 4  # K and V, layers, heads, head_dim, float32, toke
     ("name", "value"),
     [
         ("block_size", 0), ("num_blocks", 0), ("kv_cache_bytes", 0), ("max_num_seqs", True), ("max_model_len", 1.5),
-        ("max_num_batched_tokens", -1), ("kv_memory_fraction", 0), ("kv_memory_fraction", 1.1), ("kv_dtype", "int8"),
+        ("max_num_batched_tokens", -1), ("kv_memory_fraction", 0), ("kv_memory_fraction", 1.1), ("kv_dtype", "int4"),
     ],
 )  # fmt: skip
 def test_out_of_range_is_refused_by_name(name: str, value: Any) -> None:
@@ -63,7 +63,10 @@ def test_beyond_the_models_context() -> None:
         EngineConfig(num_blocks=100, max_model_len=97).sizes(tiny_config())
 
 
-def test_the_pool_is_made_as_sized() -> None:
-    core = make_core(kv_dtype="float16", num_blocks=30)
-    assert core._runner.pool.nbytes == 30 * BLOCK // 2
+@pytest.mark.parametrize(("kv_dtype", "block_bytes"), [("float16", BLOCK // 2), ("int8", BLOCK // 4 + BLOCK // 8)])
+def test_the_pool_is_made_as_sized(kv_dtype: str, block_bytes: int) -> None:
+    core = make_core(kv_dtype=kv_dtype, num_blocks=30)
+    assert core._runner.pool.nbytes == 30 * block_bytes
     assert core._runner.pool.num_blocks == core.cache.pool.num_blocks == 30
+    sizes = EngineConfig(block_size=4, kv_cache_bytes=7 * block_bytes, kv_dtype=kv_dtype).sizes(tiny_config())
+    assert sizes.num_blocks == 7

@@ -8,6 +8,7 @@ from op_data import KINDS, TESTED, assert_close, backend_called, floats, give, o
 from packed_data import whole
 from paged_batches import paged_batch, scattered_tables
 
+from ostro.config.kv import KV_DTYPES
 from ostro.ops import get_ops
 from ostro.ops.base import Ops
 from ostro.ops.dtypes import DTYPES
@@ -79,11 +80,11 @@ def test_swiglu(ops: Ops, rng: np.random.Generator) -> None:
         assert_close(ours, REFERENCE.swiglu(gate, up))
 
 
-HEADS = [(4, 2, 8), (6, 6, 10), (12, 1, 16), (8, 2, 64), (5, 1, 128)]
+HEADS = [(4, 2, 8), (6, 6, 10), (12, 1, 16), (8, 2, 64), (5, 1, 128), (3, 1, 80)]
 
 
 @pytest.mark.parametrize("window", [None, 1, 5, 70])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", KV_DTYPES)
 @pytest.mark.parametrize(("num_heads", "num_kv_heads", "head_dim"), HEADS)
 def test_attention(
     ops: Ops,
@@ -112,6 +113,33 @@ def test_attention(
             for each, pool in zip(both, pools, strict=True)
         ]
         assert_close(*outs)
+
+
+@pytest.mark.parametrize("window", [None, 530])
+@pytest.mark.parametrize("dtype", KV_DTYPES)
+@pytest.mark.parametrize(("num_heads", "num_kv_heads", "head_dim", "block_size"), [(4, 1, 64, 16), (6, 2, 24, 24)])
+def test_attention_over_long_texts(
+    ops: Ops,
+    num_heads: int,
+    num_kv_heads: int,
+    head_dim: int,
+    block_size: int,
+    dtype: str,
+    window: int | None,
+    rng: np.random.Generator,
+) -> None:
+    """A prompt of several spans of keys beside a short one, then few rows; peaked scores."""
+    tables, num_blocks = scattered_tables([800, 40], block_size, rng)
+    both = (ops, REFERENCE)
+    pools = [each.kv_pool(1, num_blocks, block_size, num_kv_heads, head_dim, dtype) for each in both]
+    for spans in ([(0, 640), (0, 3)], [(640, 641), (3, 4)], [(641, 700), (4, 7)]):
+        batch = paged_batch(spans, tables, block_size, window)
+        q, k, v = (floats(rng, len(batch.positions), n * head_dim) for n in (num_heads, num_kv_heads, num_kv_heads))
+        outs = [
+            each.to_numpy(each.attention(*(give(each, x) for x in (5 * q, k, v)), pool, 0, batch, window))
+            for each, pool in zip(both, pools, strict=True)
+        ]
+        assert_close(*outs, 5e-6)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "Q8_0"])

@@ -16,7 +16,6 @@ from ostro.checkpoint.open import open_checkpoint
 from ostro.checkpoint.tensors import Tensor
 from ostro.config import ModelConfig
 from ostro.engine import EngineConfig, EngineCore
-from ostro.engine.config import KV_DTYPES
 from ostro.errors import RequestError
 from ostro.log import logger
 from ostro.machine import available_memory
@@ -138,7 +137,7 @@ def _engine_config(config: ModelConfig, plan: Plan, kv_dtype: str, name: str) ->
 def _kv_bytes(config: ModelConfig, engine_config: EngineConfig) -> int:
     assert engine_config.num_blocks is not None
     tokens = engine_config.num_blocks * engine_config.block_size
-    return config.kv_bytes_per_token(KV_DTYPES[engine_config.kv_dtype]) * tokens
+    return config.kv_bytes_per_token(engine_config.kv_dtype) * tokens
 
 
 def _check_memory(name: str, whole: ModelConfig, config: ModelConfig, bits: int, kv_bytes: int) -> None:

@@ -88,7 +88,7 @@ def _published_name(c: ModelConfig) -> str | None:
 
 def _kv_cache(config: ModelConfig) -> dict[str, Any]:
     """Bytes at 16 bits: of one token, and of the most that one sequence can take."""
-    per_token = config.kv_bytes_per_token(2)
+    per_token = config.kv_bytes_per_token("float16")
     kept = min(config.max_window or config.max_position_embeddings, config.max_position_embeddings)
     return {"bytes_per_token": per_token, "max_tokens_kept": kept, "max_bytes": kept * per_token}
 

@@ -32,6 +32,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="Use only what is on th
 BACKENDS = ("auto", "cpu", "reference", "torch")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
+KV_DTYPES = (*DTYPES, "int8")
 
 
 def _option(name: str, metavar: str, help: str, parser: Callable[[str], Any] | None = None) -> Any:
@@ -63,7 +64,15 @@ class LoadOptions:
         str,
         _choice("--dtype", "TYPE", "Weights as float32, float16 or bfloat16; auto: as the files store them.", DTYPES),
     ] = "auto"
-    kv_dtype: Annotated[str, _choice("--kv-dtype", "TYPE", "The same for the K/V cache.", DTYPES)] = "auto"
+    kv_dtype: Annotated[
+        str,
+        _choice(
+            "--kv-dtype",
+            "TYPE",
+            "K/V cache as float32, float16, bfloat16 or int8; auto: as the weights, float16 if packed.",
+            KV_DTYPES,
+        ),
+    ] = "auto"
     threads: Annotated[
         int | None, _option("--threads", "N", "Threads (`ostro doctor` says how many and why).", positive)
     ] = None

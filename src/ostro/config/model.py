@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from ostro.config.kv import kv_row_bytes
 from ostro.errors import ConfigError
 
 Family: TypeAlias = Literal["mistral", "mixtral", "llama"]
@@ -73,9 +74,12 @@ class ModelConfig:
         windows = [w for w in self.sliding_windows if w is not None]
         return max(windows) if len(windows) == len(self.sliding_windows) else None
 
-    def kv_bytes_per_token(self, bytes_per_element: int) -> int:
-        """Bytes of K and V that one token takes over all layers (128 KiB for Mistral 7B at 2 bytes)."""
-        return 2 * self.num_hidden_layers * self.num_key_value_heads * self.head_dim * bytes_per_element
+    def kv_bytes_per_token(self, kv_dtype: str) -> int:
+        """Bytes of K and V that one token takes over all layers, in a cache of one of `KV_DTYPES`.
+
+        For Mistral 7B 128 KiB at float16 and 68 KiB at int8.
+        """
+        return 2 * self.num_hidden_layers * self.num_key_value_heads * kv_row_bytes(kv_dtype, self.head_dim)
 
     def num_parameters(self, *, active: bool = False) -> int:
         """Number of weights; with `active`, of those that one token of a mixture of experts passes through."""

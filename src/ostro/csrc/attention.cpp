@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include <algorithm>
+#include <memory>
 
 #include "ops.h"
 #include "thread_pool.h"
@@ -11,7 +12,11 @@ namespace ostro {
 namespace {
 
 // Queries (rows times query heads of a K/V head) that share a pass over K and V.
-constexpr int64_t TILE_QUERIES = 16;
+constexpr int64_t TASK_QUERIES = 128;
+// Multiply-adds that one thread has done before another would have woken up.
+constexpr int64_t WORTH_A_THREAD = 1 << 16;
+
+int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 [[noreturn]] void bad_batch(const char* field, int64_t index, int64_t value, const std::string& rule) {
     throw Error("The batch is wrong: " + std::string(field) + "[" + std::to_string(index) + "] is " +
@@ -66,41 +71,98 @@ void check_batch(const BatchView& batch, const Pool5& pool, int64_t window) {
     }
 }
 
+// Rows row .. row + num_rows - 1 of a sequence with one K/V head.
 struct Tile {
     int64_t sequence, row, num_rows, head;
+    int64_t first_span, end_span;
+    int64_t work;        // rows times keys
+    int64_t parts = -1;  // where the parts of the spans are kept, if threads share the tile
 };
 
-// Later rows see more keys: they come first, so that no thread is left with a long one at the end.
-std::vector<Tile> make_tiles(const BatchView& batch, int64_t num_kv_heads, int64_t rows_per_tile) {
+std::vector<Tile> make_tiles(const BatchView& batch, int64_t num_kv_heads, int64_t rows_per_tile, int64_t window) {
     std::vector<Tile> tiles;
     for (int64_t s = 0; s < batch.S; ++s) {
         for (int64_t row = batch.row_starts[s]; row < batch.row_starts[s + 1]; row += rows_per_tile) {
             const int64_t count = std::min<int64_t>(rows_per_tile, batch.row_starts[s + 1] - row);
-            for (int64_t head = 0; head < num_kv_heads; ++head) tiles.push_back({s, row, count, head});
+            const auto [low, high] = std::minmax_element(batch.positions + row, batch.positions + row + count);
+            const int64_t first = first_seen(*low, window), end = *high + 1;
+            for (int64_t head = 0; head < num_kv_heads; ++head) {
+                tiles.push_back({s, row, count, head, first / SPAN, divide_up(end, SPAN), count * (end - first)});
+            }
         }
     }
-    std::stable_sort(tiles.begin(), tiles.end(),
-                     [&](const Tile& a, const Tile& b) { return batch.positions[a.row] > batch.positions[b.row]; });
+    // The longest first, so that no thread is left with one at the end.
+    std::stable_sort(tiles.begin(), tiles.end(), [](const Tile& a, const Tile& b) { return a.work > b.work; });
     return tiles;
+}
+
+// Spans of a tile that one thread computes.
+struct Work {
+    int64_t tile, first_span, end_span;
+};
+
+struct Shares {
+    std::vector<Work> work;
+    std::unique_ptr<float[]> parts;
+};
+
+// Cuts tiles that would keep one thread long after the others into shares of whole spans; nothing that is computed
+// changes. `part_size`: floats of the part of a row.
+Shares share_out(std::vector<Tile>& tiles, int num_threads, int64_t part_size) {
+    Shares shares;
+    int64_t total = 0, size = 0;
+    for (const Tile& tile : tiles) total += tile.work;
+    const int64_t fair = divide_up(total, 8 * num_threads);
+    for (size_t i = 0; i < tiles.size(); ++i) {
+        Tile& tile = tiles[i];
+        const int64_t spans = tile.end_span - tile.first_span;
+        int64_t step = spans;
+        if (num_threads > 1 && tile.work > fair) step = std::max<int64_t>(1, fair / (tile.num_rows * SPAN));
+        if (step < spans) {
+            tile.parts = size;
+            size += spans * tile.num_rows * part_size;
+        }
+        for (int64_t s = tile.first_span; s < tile.end_span; s += step) {
+            shares.work.push_back({static_cast<int64_t>(i), s, std::min(s + step, tile.end_span)});
+        }
+    }
+    shares.parts.reset(new float[static_cast<size_t>(size)]);
+    return shares;
 }
 
 }  // namespace
 
-void Runtime::store(const float* x, const Pool5& pool, uint8_t* layer, const BatchView& batch) const {
-    const int64_t d = pool.head_dim, G = pool.num_kv_heads, size = pool.kind == Kind::F32 ? 4 : 2;
+KvKind kv_kind(const std::string& name) {
+    if (name == "F32") return KvKind::F32;
+    if (name == "F16") return KvKind::F16;
+    if (name == "BF16") return KvKind::BF16;
+    if (name == "I8") return KvKind::I8;
+    throw Error("A K/V pool of type '" + name + "' is not known; it holds F32, F16, BF16 or I8.");
+}
+
+void Runtime::store(const float* k, const float* v, const KvLayer& kv, const BatchView& batch) const {
+    const int64_t d = kv.head_dim, G = kv.num_kv_heads;
     const int threads = batch.T * G * d < (1 << 14) ? 1 : num_threads_;
-    parallel_for(threads, batch.T, [&](int64_t t) {
-        const int64_t block = batch.slots[t] / pool.block_size, offset = batch.slots[t] % pool.block_size;
-        for (int64_t g = 0; g < G; ++g) {
-            const int64_t index = (block * G + g) * pool.block_size + offset;
-            kernels_.encode(pool.kind, x + (t * G + g) * d, d, layer + index * d * size);
+    const int64_t chunks = divide_up(batch.T, KV_PANEL);  // rows of a chunk mostly share their panels
+    parallel_for(threads, chunks * G, [&](int64_t item) {
+        const int64_t g = item % G, begin = item / G * KV_PANEL;
+        for (int64_t t = begin; t < std::min(begin + KV_PANEL, batch.T); ++t) {
+            const KvPlace at = kv_place(kv, batch.slots[t] / kv.block_size, g, batch.slots[t] % kv.block_size);
+            kernels_.kv_store({.k = k + (t * G + g) * d,
+                               .v = v + (t * G + g) * d,
+                               .keys = kv.keys + at.panel,
+                               .values = kv.values + at.panel,
+                               .kind = kv.kind,
+                               .head_dim = d,
+                               .lane = at.lane,
+                               .width = at.width});
         }
     });
 }
 
 void Runtime::attention(const float* q, const float* k, const float* v, int64_t num_heads, const Pool5& pool,
                         int64_t layer, const BatchView& batch, int64_t window, float* out) const {
-    const int64_t d = pool.head_dim, G = pool.num_kv_heads, size = pool.kind == Kind::F32 ? 4 : 2;
+    const int64_t d = pool.head_dim, G = pool.num_kv_heads;
     if (layer < 0 || layer >= pool.num_layers) {
         throw Error("Layer " + std::to_string(layer) + " is not one of the pool's " + std::to_string(pool.num_layers) +
                     ".");
@@ -111,37 +173,48 @@ void Runtime::attention(const float* q, const float* k, const float* v, int64_t 
     }
     if (window < 0) throw Error("A window must be at least 1, not " + std::to_string(window) + ".");
     check_batch(batch, pool, window);
-    const int64_t layer_bytes = pool.num_blocks * G * pool.block_size * d * size;
-    uint8_t *keys = pool.keys + layer * layer_bytes, *values = pool.values + layer * layer_bytes;
-    store(k, pool, keys, batch);
-    store(v, pool, values, batch);
+    const int64_t layer_bytes = pool.num_blocks * G * pool.block_size * kv_row_bytes(pool.kind, d);
+    const KvLayer kv{pool.keys + layer * layer_bytes, pool.values + layer * layer_bytes, pool.kind, pool.num_blocks, G,
+                     pool.block_size, d};
+    store(k, v, kv, batch);
 
-    const int64_t rep = num_heads / G, rows_per_tile = std::max<int64_t>(1, TILE_QUERIES / rep);
-    const std::vector<Tile> tiles = make_tiles(batch, G, rows_per_tile);
+    const int64_t rep = num_heads / G, rows_per_tile = std::max<int64_t>(1, TASK_QUERIES / rep);
+    std::vector<Tile> tiles = make_tiles(batch, G, rows_per_tile, window);
+    int64_t total = 0;
+    for (const Tile& tile : tiles) total += tile.work;
+    const int threads = total * rep * d < WORTH_A_THREAD ? 1 : num_threads_;
+    const Shares shares = share_out(tiles, threads, attention_part(1, rep, d));
     const int64_t scratch = kernels_.attention_scratch(rows_per_tile, rep, d);
-    const float scale = static_cast<float>(1.0 / sqrt(static_cast<double>(d)));
-    parallel_for(num_threads_, static_cast<int64_t>(tiles.size()), [&](int64_t i) {
-        const Tile& tile = tiles[static_cast<size_t>(i)];
+    // Scores come as powers of two.
+    const float scale = static_cast<float>(1.4426950408889634 / sqrt(static_cast<double>(d)));
+    const auto task = [&](const Tile& tile, int64_t first_span, int64_t end_span) {
         const int64_t first = tile.row * num_heads * d;
-        const AttentionTask task{.q = q + first,
-                                 .out = out + first,
-                                 .ldq = num_heads * d,
-                                 .num_rows = tile.num_rows,
-                                 .positions = batch.positions + tile.row,
-                                 .head = tile.head,
-                                 .rep = rep,
-                                 .head_dim = d,
-                                 .keys = keys,
-                                 .values = values,
-                                 .kind = pool.kind,
-                                 .num_kv_heads = G,
-                                 .block_size = pool.block_size,
-                                 .table = batch.block_tables + tile.sequence * batch.B,
-                                 .table_start = batch.table_starts[tile.sequence],
-                                 .window = window,
-                                 .scale = scale};
-        kernels_.attention(task, thread_scratch(scratch));
+        return AttentionTask{.q = q + first,
+                             .out = out + first,
+                             .ldq = num_heads * d,
+                             .num_rows = tile.num_rows,
+                             .positions = batch.positions + tile.row,
+                             .head = tile.head,
+                             .rep = rep,
+                             .kv = kv,
+                             .table = batch.block_tables + tile.sequence * batch.B,
+                             .table_start = batch.table_starts[tile.sequence],
+                             .window = window,
+                             .scale = scale,
+                             .first_span = first_span,
+                             .end_span = end_span,
+                             .parts = tile.parts < 0 ? nullptr : shares.parts.get() + tile.parts,
+                             .first_part = tile.first_span};
+    };
+    parallel_for(threads, static_cast<int64_t>(shares.work.size()), [&](int64_t i) {
+        const Work& share = shares.work[static_cast<size_t>(i)];
+        const Tile& tile = tiles[static_cast<size_t>(share.tile)];
+        kernels_.attention(task(tile, share.first_span, share.end_span), thread_scratch(scratch));
     });
+    for (const Tile& tile : tiles) {
+        if (tile.parts < 0) continue;
+        kernels_.attention_merge(task(tile, tile.first_span, tile.end_span), thread_scratch(scratch));
+    }
 }
 
 }  // namespace ostro

@@ -138,24 +138,24 @@ void swiglu(const Runtime& self, const Floats& gate, const Floats& up, const Flo
     self.swiglu(gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data());
 }
 
-// The pool's arrays come as bytes: their last axis is head_dim times the size of an element.
-Pool5 pool_view(const std::string& dtype, const PoolArray& keys, const PoolArray& values) {
-    const KindInfo& info = kind_info(dtype);
-    expect(info.elements == 1 && dim(keys, 4) % info.bytes == 0, "a K/V pool holds F32, F16 or BF16");
+// The pool's arrays come as bytes: their last axis is what one position of one head takes.
+Pool5 pool_view(const std::string& dtype, int64_t head_dim, const PoolArray& keys, const PoolArray& values) {
+    const KvKind kind = kv_kind(dtype);
+    expect(head_dim > 0 && dim(keys, 4) == kv_row_bytes(kind, head_dim), "a row of a K/V pool has the bytes of head_dim");
     for (size_t axis = 0; axis < 5; ++axis) {
         expect(keys.shape(axis) == values.shape(axis) && keys.shape(axis) > 0,
                "keys and values of a K/V pool are alike");
     }
-    return {keys.data(),  values.data(), info.kind,    dim(keys, 0),
-            dim(keys, 1), dim(keys, 2),  dim(keys, 3), dim(keys, 4) / info.bytes};
+    return {keys.data(),  values.data(), kind,         dim(keys, 0),
+            dim(keys, 1), dim(keys, 2),  dim(keys, 3), head_dim};
 }
 
 void attention(const Runtime& self, const Floats& q, const Floats& k, const Floats& v, const std::string& dtype,
-               const PoolArray& keys, const PoolArray& values, int64_t layer, const Ints& positions,
+               int64_t head_dim, const PoolArray& keys, const PoolArray& values, int64_t layer, const Ints& positions,
                const Ints& row_starts, const Array<const int64_t, 1>& slots,
                const Array<const int32_t, 2>& block_tables, const Ints& table_starts, int64_t window,
                const FloatsOut& out) {
-    const Pool5 pool = pool_view(dtype, keys, values);
+    const Pool5 pool = pool_view(dtype, head_dim, keys, values);
     const int64_t T = dim(q, 0), S = dim(table_starts, 0), kv_width = pool.num_kv_heads * pool.head_dim;
     expect(dim(k, 0) == T && dim(v, 0) == T && dim(k, 1) == kv_width && dim(v, 1) == kv_width,
            "k and v are (T, G * d) with the pool's G and d");
@@ -218,7 +218,7 @@ NB_MODULE(_native, m) {
         .def("rope_table", &rope_table, "positions"_a.noconvert(), "inv_freq"_a.noconvert(), "out"_a.noconvert())
         .def("rotary", &rotary, "x"_a.noconvert(), "table"_a.noconvert(), "num_heads"_a)
         .def("swiglu", &swiglu, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert())
-        .def("attention", &attention, "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert(), "dtype"_a,
+        .def("attention", &attention, "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert(), "dtype"_a, "head_dim"_a,
              "keys"_a.noconvert(), "values"_a.noconvert(), "layer"_a, "positions"_a.noconvert(),
              "row_starts"_a.noconvert(), "slots"_a.noconvert(), "block_tables"_a.noconvert(),
              "table_starts"_a.noconvert(), "window"_a, "out"_a.noconvert())

@@ -11,6 +11,8 @@
 #include "decode.inc.h"
 #include "linear.inc.h"
 #include "elementwise.inc.h"
+#include "kv.inc.h"
+#include "attention_tiles.inc.h"
 #include "attention.inc.h"
 #include "packed.inc.h"
 #include "pack.inc.h"
@@ -19,8 +21,8 @@
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
-    return {name,     linear_scratch, linear, attention_scratch, attention,  decode, encode,
-            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed, fit_scales, encode_group,
+    return {name,     linear_scratch, linear, attention_scratch, attention,  attention_merge, kv_store,     decode, encode,
+            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed,          fit_scales,   encode_group,
             read_memory, repeat_fma, repeat_dot};
 }
 

@@ -20,11 +20,14 @@ const KindInfo& kind_info(const std::string& name);
 WeightView make_weight(const std::string& kind, int64_t rows, int64_t cols, const uint8_t* data, int64_t bytes);
 
 struct Pool5 {
-    uint8_t* keys;  // (num_layers, num_blocks, num_kv_heads, block_size, head_dim)
+    uint8_t* keys;  // (num_layers, num_blocks, num_kv_heads) regions, laid out as attention.h says
     uint8_t* values;
-    Kind kind;
+    KvKind kind;
     int64_t num_layers, num_blocks, num_kv_heads, block_size, head_dim;
 };
+
+// The kind of a pool's elements called `name`; throws Error.
+KvKind kv_kind(const std::string& name);
 
 struct BatchView {                // as ops/batch.py
     const int32_t* positions;     // (T,)
@@ -70,7 +73,7 @@ class Runtime {
              int64_t num_experts_per_tok, float* out) const;
 
   private:
-    void store(const float* x, const Pool5& pool, uint8_t* layer, const BatchView& batch) const;
+    void store(const float* k, const float* v, const KvLayer& kv, const BatchView& batch) const;
     void float_linear(const float* x, int64_t T, const WeightView& weight, float* out) const;
     void expert(const float* x, int64_t T, const ExpertView& expert, const float* residual, float* out) const;
 

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "attention.h"
+
 namespace ostro {
 
 // How a tensor lies in memory: plain floats, GGUF blocks along a row, or packed in panels (checkpoint/packed.py).
@@ -129,27 +131,6 @@ struct LinearTask {
     int64_t n1;
 };
 
-// Attention of `num_rows` rows of one sequence with one K/V head and the `rep` query heads that share it.
-struct AttentionTask {
-    const float* q;  // first row of the tile; rows are `ldq` floats apart, as in `out`
-    float* out;
-    int64_t ldq;
-    int64_t num_rows;
-    const int32_t* positions;  // of the rows of the tile
-    int64_t head;              // K/V head
-    int64_t rep;               // query heads of a K/V head
-    int64_t head_dim;
-    const uint8_t* keys;  // this layer: (num_blocks, num_kv_heads, block_size, head_dim)
-    const uint8_t* values;
-    Kind kind;
-    int64_t num_kv_heads;
-    int64_t block_size;
-    const int32_t* table;  // physical block of logical block table_start + i
-    int64_t table_start;
-    int64_t window;  // 0: none
-    float scale;
-};
-
 inline constexpr int64_t MAX_LANES = 16;
 
 struct Kernels {
@@ -159,6 +140,9 @@ struct Kernels {
     void (*linear)(const LinearTask& task, float* scratch);
     int64_t (*attention_scratch)(int64_t num_rows, int64_t rep, int64_t head_dim);
     void (*attention)(const AttentionTask& task, float* scratch);
+    // The parts of all spans first_span .. end_span - 1, merged upwards into `out`.
+    void (*attention_merge)(const AttentionTask& task, float* scratch);
+    void (*kv_store)(const StoreTask& task);
     // Elements [begin, end) of one row as float32; begin and end lie on block borders.
     void (*decode)(Kind kind, const uint8_t* row, int64_t begin, int64_t end, float* out);
     // float32 to `kind` (F32, F16 or BF16), round to nearest even.

@@ -12,8 +12,11 @@ constexpr int L = 8;
 constexpr int MR = 3, NR = 4;  // 12 accumulators + 3 + 1 = all 16 registers
 constexpr int DIRECT_NR[5] = {0, 8, 4, 4, 3};
 constexpr int DIRECT_ROWS = 32;
-constexpr int SCORE_KEYS = 2;
-constexpr int OUT_VECS = 2;
+// Attention: queries of a tile, and for 1, 2 and 4 of them the vectors of keys and of channels they meet.
+constexpr int TILE_QUERIES = 4;
+constexpr int SCORE_VECS[] = {0, 4, 4, 0, 2};
+constexpr int WEIGH_VECS[] = {0, 8, 4, 0, 2};
+constexpr int WIDEN_QUERIES = 32;  // from so many on, a block of K/V is widened once for all
 
 inline Vec vset(float x) { return _mm256_set1_ps(x); }
 inline Vec vzero() { return _mm256_setzero_ps(); }
@@ -58,6 +61,15 @@ inline __m128i load_half(const uint8_t* p) { return _mm_loadu_si128((const __m12
 inline Vec vload_f16(const uint8_t* p) { return _mm256_cvtph_ps(load_half(p)); }
 inline Vec vload_bf16(const uint8_t* p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_half(p)), 16));
+}
+inline Vec vload_i8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+}
+// Whole numbers in -127 .. 127.
+inline void vstore_i8(uint8_t* p, Vec x) {
+    const __m256i whole = _mm256_cvtps_epi32(x);
+    const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i*)p, _mm_packs_epi16(half, half));
 }
 inline void vstore_f16(uint8_t* p, Vec x) {
     _mm_storeu_si128((__m128i*)p, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

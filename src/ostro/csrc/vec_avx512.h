@@ -12,8 +12,11 @@ constexpr int L = 16;
 constexpr int MR = 4, NR = 6;  // 24 accumulators + 4 + 1 of 32 registers
 constexpr int DIRECT_NR[5] = {0, 8, 8, 8, 6};
 constexpr int DIRECT_ROWS = 32;
-constexpr int SCORE_KEYS = 4;
-constexpr int OUT_VECS = 4;
+// Attention: queries of a tile, and for 1, 2, 4 and 8 of them the vectors of keys and of channels they meet.
+constexpr int TILE_QUERIES = 8;
+constexpr int SCORE_VECS[] = {0, 4, 4, 0, 4, 0, 0, 0, 2};
+constexpr int WEIGH_VECS[] = {0, 8, 4, 0, 4, 0, 0, 0, 2};
+constexpr int WIDEN_QUERIES = 32;  // from so many on, a block of K/V is widened once for all
 
 inline Vec vset(float x) { return _mm512_set1_ps(x); }
 inline Vec vzero() { return _mm512_setzero_ps(); }
@@ -68,6 +71,11 @@ inline Vec vload_bf16(const uint8_t* p) {
     const __m512i wide = _mm512_cvtepu16_epi32(load_half(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
+inline Vec vload_i8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+}
+// Whole numbers in -127 .. 127.
+inline void vstore_i8(uint8_t* p, Vec x) { _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(x))); }
 inline void vstore_f16(uint8_t* p, Vec x) {
     const int round = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtps_ph(x, round));

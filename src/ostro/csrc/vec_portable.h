@@ -20,8 +20,11 @@ constexpr int L = 4;
 constexpr int MR = 2, NR = 4;
 constexpr int DIRECT_NR[5] = {0, 8, 4, 2, 2};
 constexpr int DIRECT_ROWS = 4;  // widening a half is dear here: more rows share one
-constexpr int SCORE_KEYS = 2;
-constexpr int OUT_VECS = 2;
+// Attention: queries of a tile, and for 1, 2 and 4 of them the vectors of keys and of channels they meet.
+constexpr int TILE_QUERIES = 4;
+constexpr int SCORE_VECS[] = {0, 4, 4, 0, 2};
+constexpr int WEIGH_VECS[] = {0, 8, 4, 0, 2};
+constexpr int WIDEN_QUERIES = 8;  // from so many on, a block of K/V is widened once for all
 
 inline Vec vset(float x) { return Vec{x, x, x, x}; }
 inline Vec vzero() { return vset(0.0f); }
@@ -80,6 +83,17 @@ inline Vec vload_f16(const uint8_t* p) {
     const VecUint scaled = (VecUint)((Vec)magnitude * vset(0x1p112f));
     const VecUint special = (VecUint)((wide & 0x7c00u) == 0x7c00u);
     return (Vec)(sign | (special & (magnitude | 0x7f800000u)) | (~special & scaled));
+}
+typedef int8_t VecCodes __attribute__((vector_size(4)));
+inline Vec vload_i8(const uint8_t* p) {
+    VecCodes c;
+    memcpy(&c, p, sizeof c);
+    return __builtin_convertvector(c, Vec);
+}
+// Whole numbers in -127 .. 127.
+inline void vstore_i8(uint8_t* p, Vec x) {
+    const VecCodes c = __builtin_convertvector(x, VecCodes);
+    memcpy(p, &c, sizeof c);
 }
 inline void store_half(uint8_t* p, VecUint v) {
     const VecHalf h = __builtin_convertvector(v, VecHalf);

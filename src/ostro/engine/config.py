@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
+from ostro.config.kv import KV_DTYPES
 from ostro.errors import RequestError
 from ostro.machine import available_memory
 
-KV_DTYPES = {"float32": 4, "float16": 2, "bfloat16": 2}
 SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
 
 
@@ -18,7 +18,7 @@ class EngineConfig:
     """Sizes of an engine; None is found from the model and the memory (`EngineConfig.sizes`).
 
     `block_size` tokens make a block of K/V. `num_blocks`, or `kv_cache_bytes`, or `kv_memory_fraction` of the memory
-    that is available bounds the pool. `kv_dtype` is the type of K and V.
+    that is available bounds the pool. `kv_dtype` is the type of K and V: float32, float16, bfloat16 or int8.
     At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
     `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
 
@@ -72,7 +72,7 @@ class EngineConfig:
 
         RequestError if the pool cannot hold `max_model_len`, with the numbers; or if that is beyond the model.
         """
-        block_bytes = model.kv_bytes_per_token(KV_DTYPES[self.kv_dtype]) * self.block_size
+        block_bytes = model.kv_bytes_per_token(self.kv_dtype) * self.block_size
         wished = self._max_model_len(model)
         needed = self._blocks(model, wished)  # for one sequence of that length
         num_blocks = self.num_blocks
@@ -115,7 +115,7 @@ class EngineConfig:
         raise RequestError(
             f"The K/V cache has room for {num_blocks} blocks of {self.block_size} tokens, but a text of {wished} "
             f"tokens needs {needed} ({needed * block_bytes:,} bytes). Give a smaller max_model_len, a larger "
-            "kv_cache_bytes, or kv_dtype='float16'.",
+            "kv_cache_bytes, or kv_dtype='int8'.",
             param="max_model_len",
         )
 

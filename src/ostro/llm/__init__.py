@@ -54,7 +54,8 @@ class LLM:
 
     `backend` is "cpu", "reference", "torch", or "auto" (the first of them that is here); `num_threads` is the cpu
     backend's, `device` torch's. `dtype` "auto" keeps weights as their files store them (torch unpacks packed ones to
-    bfloat16, and computes in that type too). `kv_dtype` "auto" is the weights' type, float16 for packed ones.
+    bfloat16, and computes in that type too). `kv_dtype` "auto" is the weights' type, float16 for packed ones;
+    "int8" takes half of float16.
 
     `max_model_len` bounds prompt and answer together: by default the model's context, or what the K/V cache holds.
     `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are

@@ -49,7 +49,7 @@ class KVPool(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayKVPool:
-    """K and V in one array of the backend each: (L, num_blocks, block_size, G, d)."""
+    """K and V in one array of the backend each, or what stands in for it: (L, num_blocks, block_size, G, d)."""
 
     keys: Array
     values: Array
@@ -102,7 +102,7 @@ class Ops(Protocol):
     def kv_pool(
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
     ) -> KVPool:
-        """An empty pool; `dtype` is "float32", "float16" or "bfloat16"."""
+        """An empty pool; `dtype` is one of `ostro.config.kv.KV_DTYPES`."""
 
     def attention(
         self, q: Array, k: Array, v: Array, pool: KVPool, layer: int, batch: ForwardBatch, window: int | None

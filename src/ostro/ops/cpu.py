@@ -18,6 +18,7 @@ from ostro import env
 from ostro.checkpoint.packed import PACKINGS, PANEL, PackedTensor
 from ostro.checkpoint.packing import REPACKED, check_request, check_rows
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
+from ostro.config.kv import KV_DTYPES, kv_row_bytes
 from ostro.errors import BackendError
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import DTYPES
@@ -37,15 +38,20 @@ Expert: TypeAlias = tuple[Weight, Weight, Weight]
 Qkv: TypeAlias = tuple[Weight, Weight, Weight]
 
 KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+KV_KINDS = {**KINDS, "int8": "I8"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CpuKVPool:
-    """K and V as bytes: each (L, num_blocks, G, block_size, d * size of an element); `kind` is the element's type."""
+    """K and V as bytes: each (L, num_blocks, G, block_size, bytes of a head of a token), in the order of the kernels.
+
+    `kind` is the type of an element, as the kernels call it. csrc/attention.h describes the layout.
+    """
 
     keys: npt.NDArray[np.uint8]
     values: npt.NDArray[np.uint8]
     kind: str
+    head_dim: int
 
     @property
     def num_blocks(self) -> int:
@@ -176,13 +182,12 @@ class CpuOps:
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
     ) -> CpuKVPool:
         """Zeroed memory; the system gives the pages when they are first written."""
-        if dtype not in KINDS:
-            raise BackendError(f"A K/V cache of dtype {dtype!r} is not known; choose one of {', '.join(DTYPES)}.")
-        size = 4 if dtype == "float32" else 2
-        shape = (num_layers, num_blocks, num_kv_heads, block_size, head_dim * size)
+        if dtype not in KV_DTYPES:
+            raise BackendError(f"A K/V cache of dtype {dtype!r} is not known; choose one of {', '.join(KV_DTYPES)}.")
+        shape = (num_layers, num_blocks, num_kv_heads, block_size, kv_row_bytes(dtype, head_dim))
         if min(shape) < 1:
             raise BackendError(f"Every number of a K/V cache must be at least 1, not {shape}.")
-        return CpuKVPool(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), KINDS[dtype])
+        return CpuKVPool(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), KV_KINDS[dtype], head_dim)
 
     def attention(
         self,
@@ -203,6 +208,7 @@ class CpuOps:
             _dense("k", k, np.float32, 2),
             _dense("v", v, np.float32, 2),
             pool.kind,
+            pool.head_dim,
             pool.keys,
             pool.values,
             layer,

@@ -15,6 +15,7 @@ from ostro.checkpoint.tensors import Tensor
 from ostro.ops.base import ArrayKVPool, Expert
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import numpy_dtype
+from ostro.ops.int8_kv import Int8Array
 from ostro.ops.unfused import Unfused
 
 Float32 = npt.NDArray[np.float32]
@@ -62,6 +63,8 @@ class ReferenceOps(Unfused):
     ) -> ArrayKVPool:
         """Zeroed arrays; the system gives the pages when they are first written."""
         shape = (num_layers, num_blocks, block_size, num_kv_heads, head_dim)
+        if dtype == "int8":
+            return ArrayKVPool(Int8Array(shape), Int8Array(shape))
         return ArrayKVPool(np.zeros(shape, numpy_dtype(dtype)), np.zeros(shape, numpy_dtype(dtype)))
 
     def attention(

@@ -24,6 +24,8 @@ from ostro.ops.unfused import Unfused
 try:
     import torch
     import torch.nn.functional as F
+
+    from ostro.ops.torch_int8_kv import Int8Tensor
 except ImportError as error:  # pragma: no cover - the tests have it
     raise MissingExtraError("torch", "torch", "The torch backend") from error
 
@@ -100,6 +102,8 @@ class TorchOps(Unfused):
     ) -> ArrayKVPool:
         """Zeroed tensors on the device."""
         shape = (num_layers, num_blocks, block_size, num_kv_heads, head_dim)
+        if dtype == "int8":
+            return ArrayKVPool(Int8Tensor(shape, self.device), Int8Tensor(shape, self.device))
         keys, values = (torch.zeros(shape, dtype=torch_dtype(dtype), device=self.device) for _ in range(2))
         return ArrayKVPool(keys, values)
 
@@ -117,9 +121,9 @@ class TorchOps(Unfused):
         assert isinstance(pool, ArrayKVPool)
         *_, num_kv_heads, head_dim = pool.keys.shape
         slots = self._integers(batch.slots)
-        shape = (len(k), num_kv_heads, head_dim)
-        pool.keys[layer].view(-1, *shape[1:])[slots] = k.detach().reshape(shape).to(pool.keys.dtype)
-        pool.values[layer].view(-1, *shape[1:])[slots] = v.detach().reshape(shape).to(pool.values.dtype)
+        blocks, offsets = slots // pool.block_size, slots % pool.block_size
+        for side, x in ((pool.keys, k), (pool.values, v)):
+            side[layer, blocks, offsets] = x.detach().reshape(len(k), num_kv_heads, head_dim).to(side.dtype)
         out = torch.empty_like(q)
         for s in range(len(batch.row_starts) - 1):
             rows = slice(int(batch.row_starts[s]), int(batch.row_starts[s + 1]))
