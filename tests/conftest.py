@@ -17,6 +17,12 @@ settings.register_profile(
 settings.load_profile("ostro")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the tests make is not left in the cache of whoever runs them."""
+    os.environ["OSTRO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`tiny_checkpoint(variant)`: a folder that transformers wrote; made once a session."""

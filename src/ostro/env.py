@@ -5,17 +5,19 @@
 | `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
 | `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx512`, `avx512_vnni` (default: the best that runs here) |
+| `OSTRO_CACHE` | folder of what ostro makes and can make again (default: `~/.cache/ostro`, or below XDG_CACHE_HOME) |
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
 """
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from ostro.errors import RequestError
 
 NAMES = (
-    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA",
+    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_CACHE",
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
 )  # fmt: skip
 
@@ -40,6 +42,15 @@ def num_threads() -> int | None:
 def isa() -> str | None:
     """The value of OSTRO_ISA, or None when it is not set; the cpu backend checks it."""
     return os.environ.get("OSTRO_ISA") or None
+
+
+def cache_folder() -> Path:
+    """OSTRO_CACHE, or `ostro` in the cache folder of the user: where packed copies of models are kept."""
+    own = os.environ.get("OSTRO_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "ostro"
 
 
 def settings() -> dict[str, str]:

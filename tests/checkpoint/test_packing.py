@@ -110,7 +110,8 @@ def test_eight_bits_are_within_half_a_step(weights: npt.NDArray[np.float32]) -> 
     values = decode_values(packed.packing, packed.codes, ())
     assert np.abs(values).max() <= 127
     step = scales_of(packed).astype(np.float64)
-    assert (np.abs(packed.dequantize() - weights.astype(np.float64)) <= step * 0.5001).all()
+    # A 127th of the smallest subnormal floats is zero, and so is their scale.
+    assert (np.abs(packed.dequantize() - weights.astype(np.float64)) <= step * 0.5001 + 1e-40).all()
     # Float16 keeps 11 bits of a scale; below 2^-14 it keeps whole multiples of 2^-24.
     padded = np.zeros((len(weights), -(-weights.shape[1] // 32) * 32))
     padded[:, : weights.shape[1]] = np.abs(weights)

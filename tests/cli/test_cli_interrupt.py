@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -130,8 +130,17 @@ class Talker:
         return Prompt((Segment("control", (1,), "<s>", "bos"),), "mistral-v3")
 
     @contextmanager
-    def stream(self, *_args: Any) -> Iterator[Iterator[Any]]:
-        yield (SimpleNamespace(text=word, token_ids=[5], finish_reason=None) for word in self.words)
+    def stream(self, *_args: Any) -> Iterator[Any]:
+        yield Said(self.words)
+
+
+class Said(list[Any]):
+    """The pieces of an answer that nothing was drafted for."""
+
+    output = None
+
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(SimpleNamespace(text=word, token_ids=[5], finish_reason=None) for word in words)
 
 
 def talk(*words: str) -> chat_session.Session:

@@ -36,10 +36,9 @@ def same(ours: PackedTensor | None, theirs: PackedTensor | None) -> bool:
 
 
 def awkward(rng: np.random.Generator, rows: int, cols: int, dtype: str) -> npt.NDArray[Any]:
-    """Weights of all sizes from 1e-9 to 6e4, many of them zeros of either sign, or halfway between codes."""
-    weights = (
-        rng.standard_normal((rows, cols)) * 10.0 ** rng.integers(-8, 4, (rows, -(-cols // 32))).repeat(32, 1)[:, :cols]
-    )
+    """Weights of all sizes from subnormal ones to 6e4, many of them zeros of either sign, or halfway between codes."""
+    sizes = 10.0 ** rng.choice([-45, -39, -33, -10, -8, -7, -5, -2, -1, 0, 1, 3], (rows, -(-cols // 32)))
+    weights = rng.standard_normal((rows, cols)) * sizes.repeat(32, axis=1)[:, :cols]
     weights[rng.random((rows, cols)) < 0.2] *= 0.0
     whole = rng.random(rows) < 0.3
     weights[whole] = rng.integers(-16, 17, (int(whole.sum()), cols)) / 2

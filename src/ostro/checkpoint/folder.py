@@ -29,6 +29,16 @@ class Weights:
     files: tuple[SafetensorsFile, ...]
     holder: Mapping[str, SafetensorsFile]
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(file.path for file in self.files)
+
+    def drop_pages(self) -> None:
+        """Let the system take back what was read."""
+        for file in self.files:
+            file.drop_pages()
+
 
 def read_weights(folder: Path) -> Weights:
     """The safetensors of a folder, headers read and the index followed to the letter.

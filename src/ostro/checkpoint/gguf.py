@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ostro.checkpoint.gguf_blocks import BLOCKS
 from ostro.checkpoint.gguf_header import Header, TensorInfo, read_header
+from ostro.checkpoint.safetensors import drop_pages
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.errors import CheckpointError, ModelNotFoundError
 
@@ -83,6 +84,11 @@ class GGUFFile:
             values: npt.NDArray[Any] = raw.view(_float_dtype(info.kind)).reshape(shape)
             return values
         return self._packed(info, shape, raw)
+
+    def drop_pages(self) -> None:
+        """Let the system take the pages that were read back; what is read again comes from its cache or the disk."""
+        for data in self._data:
+            drop_pages(data)
 
     def _packed(self, info: TensorInfo, shape: tuple[int, ...], raw: npt.NDArray[np.uint8]) -> Tensor:
         block = BLOCKS[info.kind]

@@ -16,11 +16,11 @@ from ostro.errors import ModelNotFoundError
 CONFIG_FILES = ("config.json", "generation_config.json", "params.json")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model*", "*.model.v[0-9]*", "tekken.json",
-    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json",
+    "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "chat_template.json", "tokenizer_gguf.json",
 )  # fmt: skip
 """Names, as patterns, of every file that the tokenizer loader reads."""
 
-_SMALL_FILES = CONFIG_FILES + TOKENIZER_FILES
+_SMALL_FILES = (*CONFIG_FILES, *TOKENIZER_FILES, "packed.json")  # the last is part of weights that ostro packed
 _INDEX = ".safetensors.index.json"
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf|\.safetensors)", re.DOTALL)
 _NO_MODELS = re.compile(

@@ -6,6 +6,7 @@ before a weight is used; tensors are mapped and made one by one, when they are a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,14 @@ from ostro.checkpoint.names import (
     make_part,
     part_shape,
 )
+from ostro.checkpoint.packed_folder import PackedFolder
 from ostro.checkpoint.safetensors import check_weight
 from ostro.checkpoint.tensors import Tensor
 from ostro.checkpoint.text import read_json, some
-from ostro.config import ModelConfig, from_gguf, from_hf, from_params
-from ostro.errors import CheckpointError, ModelNotFoundError
+from ostro.config import ModelConfig, Quantization, from_gguf, from_hf, from_params, read_quantization
+from ostro.errors import CheckpointError, ConfigError, ModelNotFoundError
 
-Form = Literal["hf", "native", "gguf"]
+Form = Literal["hf", "native", "gguf", "packed"]
 
 
 class TensorMap(Mapping[str, Tensor]):
@@ -64,7 +66,8 @@ class Checkpoint:
 
     `tensors` has HF names, `files` are those that hold them, `ignored` lists tensors of the files that the model does
     not need (rotary frequencies, a copy of tied embeddings). A tokenizer is found in `folder`, or for a GGUF file in
-    `gguf_metadata`; the other of the two is None.
+    `gguf_metadata`; the other of the two is None. `quantization` is that of the form packed. `drop_pages` lets the
+    system take back what was read of the files, so that reading a large model once does not fill the memory.
     """
 
     config: ModelConfig
@@ -74,6 +77,8 @@ class Checkpoint:
     ignored: tuple[str, ...]
     folder: Path | None
     gguf_metadata: Mapping[str, object] | None
+    quantization: Quantization | None
+    drop_pages: Callable[[], None]
 
 
 def open_checkpoint(
@@ -110,15 +115,26 @@ def read_config(folder: Path) -> ModelConfig:
     Raises ModelNotFoundError where there is no configuration, and the errors of `open_checkpoint` for one that cannot
     be run.
     """
-    return _folder_config(folder, folder_form(folder), None)
+    return _folder_config(folder, _naming(folder), None)
 
 
-def folder_form(folder: Path) -> Naming:
+def folder_form(folder: Path) -> Form:
     """The form of a folder's model: that of its weights, or without weights that of its configuration."""
+    naming = _naming(folder)
+    return "packed" if _quantization(folder, naming) else naming
+
+
+def _naming(folder: Path) -> Naming:
     naming = weights_naming(folder)
     if naming is None:
         return "native" if (folder / "params.json").is_file() and not (folder / "config.json").is_file() else "hf"
     return naming
+
+
+def _quantization(folder: Path, naming: Naming) -> Quantization | None:
+    """How a folder's weights are packed, None where they are not; ConfigError for a quantization that is not ours."""
+    path = folder / "config.json"
+    return read_quantization(read_json(path), str(path)) if naming == "hf" and path.is_file() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +150,25 @@ class _Stored:
     name: str
     path: Path
     shape: tuple[int, ...]
+
+
+def packed_bits(folder: Path) -> int | None:
+    """The bits that a packed folder's configuration states; None for every other folder."""
+    try:
+        quantization = _quantization(folder, _naming(folder))
+    except (CheckpointError, ConfigError):
+        return None
+    return None if quantization is None else quantization.bits
+
+
+def num_weights(checkpoint: Checkpoint) -> int:
+    """Numbers that the model has."""
+    return sum(math.prod(shape) for shape in checkpoint.tensors.shapes.values())
+
+
+def stored_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes that the tensors of a packed or HF checkpoint take in its files; nothing of them is read."""
+    return sum(tensor.nbytes for tensor in checkpoint.tensors.values())
 
 
 def find_gguf(path: Path) -> Path | None:
@@ -168,12 +203,15 @@ def _open_gguf(path: Path, wanted: _Wanted) -> Checkpoint:
         return file.tensor(name) if expert is None else file.tensor(name, expert=expert)
 
     tensors, ignored = _tensor_map(config, stored, from_gguf_name, read, wanted)
-    return Checkpoint(config, "gguf", tuple(file.paths), tensors, ignored, None, file.metadata)
+    return Checkpoint(config, "gguf", tuple(file.paths), tensors, ignored, None, file.metadata, None, file.drop_pages)
 
 
 def _open_folder(folder: Path, wanted: _Wanted) -> Checkpoint:
     weights = read_weights(folder)
     config = _folder_config(folder, weights.naming, weights)
+    quantization = _quantization(folder, weights.naming)
+    if quantization is not None:
+        return _open_packed(folder, weights, config, quantization, wanted)
     stored = {name: _Stored(name, file.path, file.infos[name].shape) for name, file in weights.holder.items()}
 
     def read(name: str, _expert: int | None) -> Tensor:
@@ -181,11 +219,29 @@ def _open_folder(folder: Path, wanted: _Wanted) -> Checkpoint:
 
     translate = from_hf_name if weights.naming == "hf" else from_native_name
     tensors, ignored = _tensor_map(config, stored, translate, read, wanted)
-    for name, file in weights.holder.items():
-        if name not in ignored:
-            check_weight(file.path, file.infos[name])
-    files = tuple(file.path for file in weights.files)
-    return Checkpoint(config, weights.naming, files, tensors, ignored, folder, None)
+    _check_types(weights, [name for name in stored if name not in ignored])
+    return Checkpoint(config, weights.naming, weights.paths, tensors, ignored, folder, None, None, weights.drop_pages)
+
+
+def _open_packed(
+    folder: Path, weights: Weights, config: ModelConfig, quantization: Quantization, wanted: _Wanted
+) -> Checkpoint:
+    packed = PackedFolder(folder, weights)
+    stored = {name: _Stored(name, *place) for name, place in packed.stored().items()}
+
+    def read(name: str, _expert: int | None) -> Tensor:
+        return packed.tensor(name)
+
+    tensors, ignored = _tensor_map(config, stored, from_hf_name, read, wanted)
+    packed.check_bits([name for name in stored if name not in ignored and name not in wanted.extra], quantization)
+    _check_types(weights, [name for name in packed.plain() if name not in ignored])
+    return Checkpoint(config, "packed", weights.paths, tensors, ignored, folder, None, quantization, weights.drop_pages)
+
+
+def _check_types(weights: Weights, names: list[str]) -> None:
+    for name in names:
+        file = weights.holder[name]
+        check_weight(file.path, file.infos[name])
 
 
 def _folder_config(folder: Path, naming: Naming, weights: Weights | None) -> ModelConfig:

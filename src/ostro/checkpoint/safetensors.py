@@ -78,6 +78,23 @@ class SafetensorsFile:
             flat.setflags(write=False)
         return flat.reshape(info.shape)
 
+    def codes(self, name: str) -> npt.NDArray[np.uint8]:
+        """A tensor of bytes (U8) as a read-only array over the file's pages."""
+        info = self.infos[name]
+        assert info.dtype == "U8", info
+        flat = np.frombuffer(self._map, np.uint8, count=info.end - info.start, offset=info.start)
+        return flat.reshape(info.shape)
+
+    def drop_pages(self) -> None:
+        """Let the system take the pages that were read back; what is read again comes from its cache or the disk."""
+        drop_pages(self._map)
+
+
+def drop_pages(data: mmap.mmap) -> None:
+    """Take a map's pages out of this process. They are counted as its memory although the system may take them."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        data.madvise(mmap.MADV_DONTNEED)
+
 
 def check_weight(path: Path, info: TensorInfo) -> None:
     """CheckpointError where a tensor's type cannot be used as a weight."""

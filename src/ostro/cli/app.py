@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ostro import __version__
-from ostro.cli import bench, chat, doctor, generate, info, listing, pull, run_once, tokenize
+from ostro.cli import bench, chat, doctor, generate, info, listing, pull, quantize, run_once, tokenize
 from ostro.cli.console import print_error, replace_what_cannot_be_shown, silence_stdout
 from ostro.cli.diagnostics import Debug, Diagnostics, Settings, Verbose, log_to_stderr
 from ostro.cli.groups import Command, Group, with_groups
@@ -26,6 +26,7 @@ COMMANDS = (
     ("pull", pull.pull, _MODELS),
     ("list", listing.list_models, _MODELS),
     ("info", info.info, _MODELS),
+    ("quantize", quantize.quantize, _MODELS),
     ("bench", bench.bench, _MACHINE),
     ("doctor", doctor.doctor, _MACHINE),
 )

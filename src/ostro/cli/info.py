@@ -63,6 +63,7 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "kv_cache": _kv_cache(config),
         "tokenizer": tokenizer,
         "num_stored": dict(files.num_stored),
+        "quantization": None if files.quantization is None else dict(files.quantization),
         "files": dict(files.files),
         "problems": problems,
     }
@@ -135,7 +136,7 @@ def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
     lines.append(("path", found["path"] or "not on this machine (`ostro pull` brings it)"))
     if files.note:
         lines.append(("numbers", files.note))
-    lines += [*_architecture(config), ("stored as", _stored_as(files))]
+    lines += [*_architecture(config), ("stored as", _stored_as(files)), *_packed(found["quantization"])]
     lines.append(("parameters", _parameters(found["num_parameters"])))
     lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]
     lines.append(("", "(at 8 and 4 bits with one 16-bit scale for every 32 weights)"))
@@ -182,6 +183,13 @@ def _stored_as(files: ModelFiles) -> str:
     numbers = sum(files.num_stored.values())
     shares = [f"{kind} {100 * number / numbers:.3g} %" for kind, number in files.num_stored.items()]
     return ", ".join(shares if len(shares) > 1 else files.num_stored)
+
+
+def _packed(quantization: dict[str, Any] | None) -> list[tuple[str, str]]:
+    if quantization is None:
+        return []
+    codebook = f", {quantization['codebook']}" if quantization["codebook"] else ""
+    return [("packed", f"{quantization['bits']} bits{codebook}: {quantization['bits_per_weight']:.2f} bits a weight")]
 
 
 def _windows(c: ModelConfig) -> str:

@@ -11,21 +11,27 @@ from ostro.cli.options import Json
 if TYPE_CHECKING:
     from ostro.checkpoint.aliases import Alias
     from ostro.checkpoint.hub import LocalModel
+    from ostro.models.convert.cache import PackedModel
 
 
 def list_models(json: Json = False) -> None:
     """Show short names of models, and the models that are here."""
     from ostro.checkpoint.aliases import aliases
     from ostro.checkpoint.hub import list_local
+    from ostro.models.convert.cache import cached_models
 
-    local = list_local()
+    local, packed = list_local(), cached_models()
     if json:
         here = {model.repo for model in local}
-        print_json({"models": [_alias(a, a.repo in here) for a in aliases()], "local": [_local(m) for m in local]})
+        known = [_alias(a, a.repo in here) for a in aliases()]
+        print_json({"models": known, "local": [_local(m) for m in local], "packed": [_packed(m) for m in packed]})
         return
     _show_aliases(aliases())
     stdout().print()
     _show_local(local)
+    if packed:
+        stdout().print()
+        _show_packed(packed)
 
 
 def _alias(alias: Alias, is_local: bool) -> dict[str, Any]:
@@ -48,6 +54,15 @@ def _local(model: LocalModel) -> dict[str, Any]:
         "path": str(model.path),
         "bytes": model.num_bytes,
         "gguf_files": list(model.gguf_files),
+    }
+
+
+def _packed(model: PackedModel) -> dict[str, Any]:
+    return {
+        "path": str(model.path),
+        "bytes": model.nbytes,
+        "bits": model.bits,
+        "bits_per_weight": round(model.bits_per_weight, 4),
     }
 
 
@@ -87,6 +102,21 @@ def _show_local(local: list[LocalModel]) -> None:
         return
     rows = table("ON THIS MACHINE", "REVISION", "SIZE", "FORM", right=("SIZE",))
     for model in local:
-        form = ", ".join(model.gguf_files) or "safetensors"
+        form = ", ".join(model.gguf_files) or _form(model)
         rows.add_row(model.repo, model.revision[:12], decimal_size(model.num_bytes), form)
+    print_table(rows)
+
+
+def _form(model: LocalModel) -> str:
+    from ostro.checkpoint.open import packed_bits
+
+    bits = packed_bits(model.path)
+    return "safetensors" if bits is None else f"packed, {bits} bits"
+
+
+def _show_packed(packed: list[PackedModel]) -> None:
+    """What `--quantize` has left in the cache; a folder that is not wanted any more can be deleted."""
+    rows = table("PACKED BY --quantize", "BITS", "BITS A WEIGHT", "SIZE", right=("BITS", "BITS A WEIGHT", "SIZE"))
+    for model in packed:
+        rows.add_row(str(model.path), str(model.bits), f"{model.bits_per_weight:.2f}", decimal_size(model.nbytes))
     print_table(rows)

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from ostro.errors import CheckpointError, ModelNotFoundError
 
 if TYPE_CHECKING:
-    from ostro.config import ModelConfig
+    from ostro.checkpoint.open import Checkpoint
+    from ostro.config import ModelConfig, Quantization
     from ostro.tokenizer.base import Tokenizer
 
 _TIMEOUT = 10.0  # seconds to wait for the hub's answer
@@ -36,7 +37,7 @@ class ModelFiles:
     there is no tokenizer without a download.
 
     `num_stored` is how many numbers the files hold of each type; empty where there are no weights, and where `problem`
-    says what is wrong with them.
+    says what is wrong with them. `quantization` of a packed model has bits, codebook and bits_per_weight.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ModelFiles:
     note: str | None = None
     num_stored: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = None
+    quantization: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True)
@@ -218,25 +220,54 @@ def _folder(name: str, folder: Path) -> ModelFiles:
     config, form = read_config(folder), folder_form(folder)
     num_stored: Mapping[str, int] = {}
     problem: str | None = None
+    quantization: Mapping[str, object] | None = None
     try:
-        num_stored = _stored_in(folder)
+        num_stored, quantization = _stored_in(folder)
     except ModelNotFoundError:
         pass  # no weights at all, which is no fault: the numbers of a configuration are worth seeing too
     except CheckpointError as error:
         problem = str(error)
     return ModelFiles(
-        name, folder, form, config, files, lambda: _tokenizer_at(folder), num_stored=num_stored, problem=problem
+        name,
+        folder,
+        form,
+        config,
+        files,
+        lambda: _tokenizer_at(folder),
+        num_stored=num_stored,
+        problem=problem,
+        quantization=quantization,
     )
 
 
-def _stored_in(folder: Path) -> Mapping[str, int]:
-    """What the headers of the safetensors state; the errors of `open_checkpoint` if they are not the model's."""
+def _stored_in(folder: Path) -> tuple[Mapping[str, int], Mapping[str, object] | None]:
+    """What the headers of the safetensors state, and how the weights are packed, if they are.
+
+    The errors of `open_checkpoint` if they are not the model's.
+    """
     from ostro.checkpoint.folder import read_weights
     from ostro.checkpoint.open import open_checkpoint
 
-    open_checkpoint(folder)
+    checkpoint = open_checkpoint(folder)
+    if checkpoint.quantization is not None:
+        return _packed_in(checkpoint, checkpoint.quantization)
     holder = read_weights(folder).holder
-    return _numbers_by_type((file.infos[name].dtype, file.infos[name].shape) for name, file in holder.items())
+    return _numbers_by_type((file.infos[name].dtype, file.infos[name].shape) for name, file in holder.items()), None
+
+
+def _packed_in(checkpoint: Checkpoint, quantization: Quantization) -> tuple[Mapping[str, int], Mapping[str, object]]:
+    import numpy as np
+
+    from ostro.checkpoint.open import num_weights, stored_bytes
+
+    tensors = checkpoint.tensors
+    kinds = {name: str(t.dtype) if isinstance(t, np.ndarray) else t.kind for name, t in tensors.items()}
+    found = {
+        "bits": quantization.bits,
+        "codebook": quantization.codebook,
+        "bits_per_weight": round(8 * stored_bytes(checkpoint) / num_weights(checkpoint), 4),
+    }
+    return _numbers_by_type((kind, tensors.shapes[name]) for name, kind in kinds.items()), found
 
 
 def _numbers_by_type(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> Mapping[str, int]:

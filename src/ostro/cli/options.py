@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ostro import env
+from ostro.cli.console import decimal_size, print_note
 from ostro.cli.values import one_of, positive
 
 if TYPE_CHECKING:
     from ostro import LLM
+    from ostro.models.convert import Progress
 
 _MODEL_HELP = "A folder, a GGUF file, a hub id, or a short name of `ostro list`. Default: the variable OSTRO_MODEL."
 _LOADING = "Loading the model"
@@ -33,22 +35,25 @@ BACKENDS = ("auto", "cpu", "reference", "torch")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
 KV_DTYPES = (*DTYPES, "int8")
+BITS = ("4", "8")
 
 
 def _option(name: str, metavar: str, help: str, parser: Callable[[str], Any] | None = None) -> Any:
     return typer.Option(name, metavar=metavar, help=help, parser=parser, rich_help_panel=_LOADING)
 
 
-def _choice(name: str, metavar: str, help: str, allowed: Sequence[str]) -> Any:
-    def begun(incomplete: str) -> list[str]:
-        return [word for word in allowed if word.startswith(incomplete)]
+def begun(allowed: Sequence[str]) -> Callable[[str], list[str]]:
+    """What a shell offers for an option of a few words."""
+    return lambda incomplete: [word for word in allowed if word.startswith(incomplete)]
 
+
+def _choice(name: str, metavar: str, help: str, allowed: Sequence[str]) -> Any:
     return typer.Option(
         name,
         metavar=metavar,
         help=help,
         parser=one_of(allowed),
-        autocompletion=begun,
+        autocompletion=begun(allowed),
         rich_help_panel=_LOADING,
     )
 
@@ -73,6 +78,9 @@ class LoadOptions:
             KV_DTYPES,
         ),
     ] = "auto"
+    quantize: Annotated[
+        str | None, _choice("--quantize", "BITS", "Pack to 4 or 8 bits, once, and keep that in the cache.", BITS)
+    ] = None
     threads: Annotated[
         int | None, _option("--threads", "N", "Threads (`ostro doctor` says how many and why).", positive)
     ] = None
@@ -99,11 +107,14 @@ class LoadOptions:
 
         if self.max_draft_tokens is not None:
             more["max_draft_tokens"] = self.max_draft_tokens
+        if self.quantize is not None:
+            self._pack(model, self.quantize)
         return LLM(
             model,
             backend=self.backend,
             dtype=self.dtype,
             kv_dtype=self.kv_dtype,
+            quantize=self.quantize,
             num_threads=self.threads,
             device=self.device,
             max_model_len=self.max_model_len,
@@ -113,6 +124,26 @@ class LoadOptions:
             offline=self.offline,
             **more,
         )
+
+    def _pack(self, model: str, bits: str) -> None:
+        """Have the packed copy made with a bar, so that the load that follows finds it."""
+        from ostro.checkpoint.hub import resolve
+        from ostro.cli.progress import Bar
+        from ostro.models.convert.cache import packed_copy
+
+        path = resolve(model, revision=self.revision, offline=self.offline)
+        is_new = False
+        with Bar() as bar:
+
+            def show(step: Progress) -> None:
+                nonlocal is_new
+                is_new = True
+                bar.show("packing", step.done, step.total, step.name, resumed=step.resumed, num_bytes=True)
+
+            packed = packed_copy(path, bits, name=model, dtype=self.dtype, num_threads=self.threads, progress=show)
+        if is_new:
+            size = f"{decimal_size(packed.nbytes)}, {packed.bits_per_weight:.2f} bits a weight"
+            print_note(f"Packed at {bits} bits: {size}, kept in {packed.path}")
 
 
 def model_or_default(given: str | None, usage: str) -> str:

@@ -106,7 +106,9 @@ _OWN_NAMES = {
     "draft_model": "--draft-model",
     "max_draft_tokens": "--max-draft-tokens",
     "revision": "--revision",
+    "report": "--no-report",
     **{name: f"--{name}" for name in ("shape", "layers", "bits", "codebook", "prefill", "batch", "context", "seconds")},
+    **{name: f"--{name}" for name in ("out", "overwrite", "quantize", "text")},
 }
 OPTION_NAMES = {f.name: "--" + f.name.replace("_", "-") for f in fields(AllSamplingOptions)} | _OWN_NAMES
 """Options by the names that the parameters have in Python."""
@@ -119,6 +121,7 @@ def as_options(error: RequestError) -> str:
     """
     text = str(error).replace(", or null", "")
     for name, option in OPTION_NAMES.items():
+        text = re.sub(rf"\b{name}=(True|False)\b", option, text)
         text = re.sub(rf"\b{name}=", f"{option} ", text)
         if "_" in name:
             text = re.sub(rf"\b{name}\b", option, text)

@@ -63,6 +63,13 @@ class Fields:
         value = self.get(key)
         return None if value is None else self._number(key, value)
 
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of finite numbers that must be there."""
+        values = self.require(key)
+        if not isinstance(values, list):
+            raise self.wrong(key, values, "a list of numbers")
+        return tuple(self._number(key, value) for value in values)
+
     def flag(self, key: str) -> bool | None:
         """True, false, or None where it is absent or null."""
         value = self.get(key)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ostro.config.fields import Fields, split_head_dim, told_of
-from ostro.config.model import Family, Llama3Rope, ModelConfig, RopeScaling
+from ostro.config.model import Family, FrequencyFactors, Llama3Rope, ModelConfig, RopeScaling
+from ostro.config.quantization import read_quantization
 from ostro.errors import ConfigError
 
 FAMILIES: Mapping[str, Family] = {"mistral": "mistral", "mixtral": "mixtral", "llama": "llama"}
@@ -37,6 +38,9 @@ _HARMLESS = """
 """
 HARMLESS = frozenset(_HARMLESS.split())
 """Keys of config.json that do not change what the decoder computes."""
+
+FREQUENCY_FACTORS = "frequency_factors"
+"""`rope_type` that ostro writes for a GGUF's table of divisors, which no type of Hugging Face's expresses."""
 
 _BIAS = "the family's published models have no biases, and a checkpoint that has them is another architecture."
 
@@ -119,13 +123,7 @@ def _refuse_variants(fields: Fields) -> None:
             f"{fields.source} has an auto_map: the model brings Python code of its own, which ostro never runs. "
             "If the weights are those of a plain Mistral, Mixtral or Llama, delete auto_map from the file."
         )
-    quantization = fields.get("quantization_config")
-    if quantization:
-        method = quantization.get("quant_method", "unknown") if isinstance(quantization, Mapping) else "unknown"
-        raise ConfigError(
-            f"{fields.source}: the weights are quantized by {str(method)!r} (quantization_config), which ostro does "
-            "not read. Take the model's float16 or bfloat16 safetensors, or a GGUF file of it."
-        )
+    read_quantization({"quantization_config": fields.get("quantization_config")}, fields.source)  # refuses foreign ones
     fields.allow_only("hidden_act", ["silu", "swish"], "the feed-forward layers of these families are SwiGLU.")
     for key in ("attention_bias", "mlp_bias", "qkv_bias", "use_bias"):
         fields.allow_only(key, [False], _BIAS)
@@ -174,6 +172,8 @@ def _rope_scaling(part: Fields) -> RopeScaling | None:
             original_max_position_embeddings=part.integer("original_max_position_embeddings"),
         )
         check_llama3(scaling, part.source)
+    elif name == FREQUENCY_FACTORS:
+        scaling = FrequencyFactors(_factors(part))
     elif name != "default":
         raise ConfigError(
             f"{part.source}: rope_type {name!r} cannot be run; default and llama3 can. "
@@ -181,6 +181,13 @@ def _rope_scaling(part: Fields) -> RopeScaling | None:
         )
     part.refuse_unread()
     return scaling
+
+
+def _factors(part: Fields) -> tuple[float, ...]:
+    factors = part.numbers("factors")
+    if not all(factor > 0 for factor in factors):
+        raise part.wrong("factors", factors, "numbers greater than 0")
+    return factors
 
 
 def check_llama3(rope: Llama3Rope, source: str) -> None:

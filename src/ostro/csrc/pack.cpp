@@ -1,6 +1,6 @@
 // GGUF blocks into panels. A word holds four columns of one output, a code a byte, so that the layouts, which keep four
-// columns of an output together, are made by shifts of whole words. Measured on two threads of a busy Zen 4 machine: 1.8 (Q3_K,
-// Q5_K) to 6.6 GB/s (Q4_0) of blocks, 5 to 40 times NumPy.
+// columns of an output together, are made by shifts of whole words. Measured on two threads of a busy Zen 4 machine:
+// 1.8 GB/s of blocks (Q3_K, Q5_K) to 6.6 (Q4_0), 5 to 40 times NumPy.
 
 #include "pack.h"
 
@@ -53,8 +53,8 @@ inline Group nibbles_and_fifth(const uint8_t* q, const uint8_t* high, uint32_t o
     return g;
 }
 
-// How each kind of block is taken apart: where its float16 scale and minimum lie, the codes of its group `g`, and number
-// `i` of the 16 small scales as the layout orders them.
+// How each kind of block is taken apart: where its float16 scale and minimum lie, the codes of its group `g`, and
+// number `i` of the 16 small scales as the layout orders them.
 template <Kind K>
 struct Block;
 

@@ -1,4 +1,4 @@
-// Weights into panels: floats rounded to codes, and GGUF blocks laid out anew. Bytes as checkpoint/packing.py makes them.
+// Weights into panels: floats rounded to codes, GGUF blocks laid out anew, byte for byte as checkpoint/packing.py does.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace ostro {
 
-// Rounds floats (F32, F16 or BF16) to P8, or with 16 ascending values of a codebook to P4 or P4G. Returns -1, or the first
-// row of a panel that holds a weight which is not finite or lies above the range of float16.
+// Rounds floats (F32, F16 or BF16) to P8, or with 16 ascending values of a codebook to P4 or P4G. Returns -1, or the
+// first row of a panel that holds a weight which is not finite or lies above the range of float16.
 int64_t quantize(const Kernels& kernels, int num_threads, const WeightView& floats, Kind kind, const int8_t* codebook,
                  uint8_t* codes, uint8_t* scales);
 

@@ -57,8 +57,8 @@ void round_scales(const Kernels& kernels, float* scales, uint8_t* out) {
     kernels.decode(Kind::F16, out, 0, PANEL, scales);
 }
 
-// The same for the scales of 8-bit groups and of superblocks, of which 127 must reach the largest number: where rounding
-// made one so small that it would have to be 128, the next larger float16 is taken.
+// The same for the scales of 8-bit groups and of superblocks, of which 127 must reach the largest number: where
+// rounding made one so small that it would have to be 128, the next larger float16 is taken.
 void round_scales_up(const Kernels& kernels, float* scales, uint8_t* out) {
     float wanted[PANEL];
     std::copy_n(scales, PANEL, wanted);

@@ -109,8 +109,8 @@ struct Levels {
     float targets[10];  // where the search puts the largest weight
 };
 
-// A group of a panel: weights w[16 * column + output], finite and within float16. One kernel finds the 16 scales that lose
-// least, the other rounds to codes (256 bytes; without levels 512) with the scales that it is given.
+// A group of a panel: weights w[16 * column + output], finite and within float16. One kernel finds the 16 scales that
+// lose least, the other rounds to codes (256 bytes; without levels 512) with the scales that it is given.
 struct QuantizeTask {
     const float* w;
     const Levels* levels;

@@ -28,6 +28,7 @@ from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, make_engine,
 from ostro.llm.prompts import PromptLike, batch, token_ids
 from ostro.llm.stream import Stream
 from ostro.log import logger
+from ostro.models.convert.cache import packed_copy
 from ostro.tokenizer.base import Tokenizer
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
@@ -56,6 +57,8 @@ class LLM:
     backend's, `device` torch's. `dtype` "auto" keeps weights as their files store them (torch unpacks packed ones to
     bfloat16, and computes in that type too). `kv_dtype` "auto" is the weights' type, float16 for packed ones;
     "int8" takes half of float16.
+    `quantize` (4 or 8 bits) packs a model of floats when it is first loaded, and takes the packed one from the cache
+    (OSTRO_CACHE) ever after; `path` is then its folder.
 
     `max_model_len` bounds prompt and answer together: by default the model's context, or what the K/V cache holds.
     `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are
@@ -81,6 +84,7 @@ class LLM:
         backend: str = "auto",
         dtype: str = "auto",
         kv_dtype: str = "auto",
+        quantize: int | str | None = None,
         num_threads: int | None = None,
         device: str | None = None,
         max_model_len: int | None = None,
@@ -98,6 +102,9 @@ class LLM:
     ) -> None:
         began = time.monotonic()
         self.path = find(model, revision=revision, offline=offline, cache_dir=cache_dir)
+        if quantize is not None:
+            made = packed_copy(self.path, quantize, name=str(model), dtype=dtype, num_threads=num_threads)
+            self.path = made.path
         checkpoint = open_checkpoint(self.path)
         self.default_params = default_params(checkpoint.folder)
         self.config: ModelConfig = checkpoint.config

@@ -29,6 +29,11 @@ def load_weights(ops: Ops, config: ModelConfig, tensors: Mapping[str, Tensor], *
     )
 
 
+def load_layer(ops: Ops, config: ModelConfig, tensors: Mapping[str, Tensor], index: int) -> LayerWeights:
+    """The weights of one layer as the files store them, for a caller that goes through a model layer by layer."""
+    return _layer(_Reader(ops, tensors, "auto"), config, index)
+
+
 class _Reader:
     """`reader(name)` gives the backend's weight for the tensor of that name."""
 

@@ -17,7 +17,9 @@ from ostro.ops import native_error
 _AT_ONCE = 1 << 22  # weights of a packed matrix that are widened to float32 together
 
 
-def pack(tensor: Tensor, kind: str = "P4", codebook: Sequence[int] = INT4) -> PackedTensor:
+def pack(
+    tensor: Tensor, kind: str = "P4", codebook: Sequence[int] = INT4, *, num_threads: int | None = None
+) -> PackedTensor:
     """A matrix (N, K) rounded to `kind`: "P4" or "P4G" with an ascending `codebook` of 16 values, or "P8".
 
     A matrix that is packed already, or one of GGUF blocks, is widened piece by piece and rounded anew; `repack` keeps
@@ -31,7 +33,7 @@ def pack(tensor: Tensor, kind: str = "P4", codebook: Sequence[int] = INT4) -> Pa
         if native_error() is None:
             from ostro.ops.cpu import pack_native
 
-            return pack_native(tensor, kind, codebook)
+            return pack_native(tensor, kind, codebook, num_threads)
         return packing.quantize(tensor, kind, codebook)
     N, K = tensor.shape
     layout = PACKINGS[kind]
@@ -41,12 +43,12 @@ def pack(tensor: Tensor, kind: str = "P4", codebook: Sequence[int] = INT4) -> Pa
     levels: tuple[int, ...] = ()
     for first in range(0, len(codes), step):
         rows = np.arange(PANEL * first, min(N, PANEL * (first + step)))
-        part = pack(tensor.row_values(rows), kind, codebook)
+        part = pack(tensor.row_values(rows), kind, codebook, num_threads=num_threads)
         codes[first : first + step], scales[first : first + step], levels = part.codes, part.scales, part.codebook
     return PackedTensor(kind, (N, K), codes, scales, levels)
 
 
-def repack(tensor: QuantizedTensor) -> PackedTensor | None:
+def repack(tensor: QuantizedTensor, *, num_threads: int | None = None) -> PackedTensor | None:
     """GGUF blocks in the packed layout that holds their values bit for bit; None where there is none.
 
     There is none for Q2_K, and for a Q8_0 matrix with a weight of -128 times its scale, which ggml does not write.
@@ -54,5 +56,5 @@ def repack(tensor: QuantizedTensor) -> PackedTensor | None:
     if native_error() is None:
         from ostro.ops.cpu import repack_native
 
-        return repack_native(tensor)
+        return repack_native(tensor, num_threads)
     return packing.repack(tensor)

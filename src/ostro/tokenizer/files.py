@@ -10,6 +10,9 @@ from typing import Any
 
 from ostro.errors import TokenizerError
 
+GGUF_VOCABULARY = "tokenizer_gguf.json"
+"""The vocabulary of a GGUF file as `ostro quantize` takes it along: an object of the metadata `tokenizer.*`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ostro.errors import TokenizerError, TokenizerNotFoundError
 from ostro.tokenizer.base import Tokenizer
-from ostro.tokenizer.files import Settings, read_added_tokens, read_object, read_settings
+from ostro.tokenizer.files import GGUF_VOCABULARY, Settings, read_added_tokens, read_object, read_settings
 
 _VERSIONED = re.compile(r"\.model\.v(\d+)(m\d+)?$")
 _LOOKED_FOR = "tekken.json, tokenizer.model.v7 (or another version), tokenizer.model, tokenizer.json"
@@ -30,6 +30,7 @@ def load_tokenizer(
        tokenizer.json is a conversion. Its content says whether it is SentencePiece's or Meta's.
     3. tokenizer.json. It goes before a SentencePiece file that has fewer tokens: then the checkpoint is a fine-tune
        that added tokens and left the old file beside the new.
+    4. tokenizer_gguf.json. The metadata of the GGUF file that a packed folder was made from; it says all by itself.
 
     Whatever the vocabulary, tokenizer_config.json (or special_tokens_map.json) names BOS and EOS and says whether text
     begins with BOS, and the chat template is that of chat_template.jinja, chat_template.json or tokenizer_config.json.
@@ -59,6 +60,8 @@ def _load_folder(folder: Path) -> Tokenizer:
     model = next((path for path in models if path.is_file()), None)
     converted = folder / "tokenizer.json"
     if model is None:
+        if not converted.is_file() and (metadata := folder / GGUF_VOCABULARY).is_file():
+            return load_tokenizer(gguf_metadata=read_object(metadata), source=str(metadata))
         if not converted.is_file():
             raise TokenizerNotFoundError(
                 f"{folder} has no vocabulary: looked for {_LOOKED_FOR}. Download the tokenizer files of the model "

@@ -17,6 +17,7 @@ import numpy as np
 
 from ostro.config import FrequencyFactors, Llama3Rope, ModelConfig
 from ostro.config.hf import from_hf
+from ostro.config.to_hf import to_hf
 from ostro.errors import ConfigError
 from ostro.models.rope import inverse_frequencies
 
@@ -244,31 +245,7 @@ def hf_values(config: ModelConfig) -> dict[str, Any]:
 
     ConfigError where HF's format cannot say what the file does: rotary factors that are not of type llama3.
     """
-    rope = llama3_rope_of(config)
-    values: dict[str, Any] = {
-        "model_type": config.family,
-        **{name: getattr(config, name) for name in _SAME_NAMES},
-        "rope_theta": config.rope_theta,
-        "rope_scaling": rope and {"rope_type": "llama3", **dataclasses.asdict(rope)},
-        "eos_token_id": list(config.eos_token_ids) if len(config.eos_token_ids) != 1 else config.eos_token_ids[0],
-        "torch_dtype": config.torch_dtype,
-    }
-    if config.family == "mixtral":
-        values |= {"num_local_experts": config.num_local_experts, "num_experts_per_tok": config.num_experts_per_tok}
-    if config.family != "llama":
-        windows = config.sliding_windows
-        values["sliding_window"] = next((window for window in windows if window is not None), None)
-        if len(set(windows)) > 1:
-            values["layer_types"] = ["full_attention" if w is None else "sliding_attention" for w in windows]
-    if not config.eos_token_ids:
-        values["eos_token_id"] = None
-    return values
-
-
-_SAME_NAMES = (
-    "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "bos_token_id",
-)  # fmt: skip
+    return to_hf(dataclasses.replace(config, rope_scaling=llama3_rope_of(config)))
 
 
 def llama3_rope_of(config: ModelConfig) -> Llama3Rope | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ostro.checkpoint.hub import resolve
 from ostro.checkpoint.open import open_checkpoint
 from ostro.checkpoint.text import read_json
+from ostro.config import read_quantization
 from ostro.errors import ConfigError, RequestError
 from ostro.transformers.configuration import CONFIGS, PreTrainedConfig, hf_values
 
@@ -79,10 +80,16 @@ def read_config(name: str | Path, cls: type[ConfigT], **kwargs: Any) -> ConfigT:
 
 
 def config_values(path: Path) -> dict[str, Any]:
-    """The content of the folder's `config.json`, or what it would be for a native or GGUF checkpoint."""
+    """The content of the folder's `config.json`, or what it would be for a native or GGUF checkpoint.
+
+    Weights that `ostro quantize` packed are unpacked here, so the config does not say that they are quantized.
+    """
     file = path / "config.json"
     if file.is_file():
-        return read_json(file)
+        values = read_json(file)
+        if read_quantization(values, str(file)) is not None:
+            del values["quantization_config"]
+        return values
     return hf_values(open_checkpoint(path).config)
 
 
