@@ -125,9 +125,9 @@ def test_an_interrupt_leaves_what_can_be_completed(
 ) -> None:
     command = [sys.executable, "-c", SLOW, "quantize", str(source), "--bits", "4", "--out", str(tmp_path / "p")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        first = tmp_path / "p" / "model-00001-of-00003.safetensors"
+        first, second = (tmp_path / "p" / f"model-0000{number}-of-00003.safetensors" for number in (1, 2))
         deadline = time.monotonic() + 60
-        while not first.exists() and time.monotonic() < deadline:
+        while not second.exists() and time.monotonic() < deadline:  # then the first is written down as complete
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
