@@ -13,7 +13,7 @@ from ostro import LLM, SamplingParams
 
 RNG = np.random.default_rng(11)
 PROMPTS = [[1, *RNG.integers(3, 101, size=length).tolist()] for length in (1, 3, 8, 17, 33, 40, 64, 90)]
-VARIANTS = ["mistral-7b-v0.1", "mixtral", "llama-3.2"]
+VARIANTS = ["mistral-7b-v0.1", "mixtral", "llama-3.2", "mixtral at 4 bits", "llama-3.2 at 8 bits"]
 # Log-probabilities of the chosen token and five others show differences that the tokens alone would hide.
 PARAMS = SamplingParams(temperature=0.8, seed=5, max_tokens=24, ignore_eos=True, logprobs=5)
 
@@ -35,7 +35,9 @@ def load(folder: Path, **options: int | bool | str) -> LLM:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def folder(request: pytest.FixtureRequest, tiny_checkpoint: Callable[[str], Path]) -> Path:
-    return tiny_checkpoint(request.param)
+    name, _, bits = request.param.removesuffix(" bits").partition(" at ")
+    checkpoint = tiny_checkpoint(name)
+    return LLM(checkpoint, backend="cpu", quantize=int(bits)).path if bits else checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ zero and a variance of 1 / K for K inputs, so that activations neither grow nor 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ostro.checkpoint.names import expected_tensors
-from ostro.checkpoint.packed import INT4, PACKINGS, PackedTensor, Packing
+from ostro.checkpoint.packed import CODEBOOKS, PACKINGS, PackedTensor, Packing
 from ostro.checkpoint.packing import HEAD_KINDS, LAYER_KINDS
 from ostro.checkpoint.tensors import Tensor
 from ostro.config import ModelConfig
@@ -24,7 +24,6 @@ from ostro.errors import RequestError
 
 BITS = (4, 8, 16)
 """Packed with 4 or 8 bits, or bfloat16."""
-CODEBOOKS: Mapping[str, tuple[int, ...]] = {"int4": INT4}
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Uint64: TypeAlias = npt.NDArray[np.uint64]

@@ -83,6 +83,8 @@ NF4 = (-127, -88, -67, -50, -36, -23, -12, 0, 10, 20, 31, 43, 56, 71, 92, 127)
 """The sixteen levels of NormalFloat-4 (QLoRA, Dettmers et al. 2023, appendix E) times 127, rounded."""
 SIGNED3 = (-4, -3, -2, -1, 0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0)
 """Q3_K."""
+CODEBOOKS = {"int4": INT4, "nf4": NF4}
+"""Those that floats can be rounded to, by the names that users give."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ostro.tokenizer.base import Tokenizer
 
 BITS = {16: 16.0, 8: 8.5, 4: 4.5}
-"""Bits that a weight takes in memory: at 8 and 4 bits, every 32 weights have one scale of 16 bits besides."""
+"""Bits that a weight takes in memory, scales included; about so at 4 bits, where the output head has 8."""
 
 
 def info(model: ModelArgument = None, revision: Revision = None, offline: Offline = False, json: Json = False) -> None:
@@ -139,7 +139,7 @@ def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [*_architecture(config), ("stored as", _stored_as(files)), *_packed(found["quantization"])]
     lines.append(("parameters", _parameters(found["num_parameters"])))
     lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]
-    lines.append(("", "(at 8 and 4 bits with one 16-bit scale for every 32 weights)"))
+    lines.append(("", "(at 8 and 4 bits about, scales included)"))
     window = " (the window: however long the text)" if config.max_window else " (the whole context)"
     lines.append(("K/V cache", f"{binary_size(cache['bytes_per_token'])} a token at 16 bits"))
     lines.append(("", f"at most {binary_size(cache['max_bytes'])} for {cache['max_tokens_kept']} tokens{window}"))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ostro.checkpoint.open import Checkpoint
-from ostro.checkpoint.packed import INT4, NF4, PACKINGS, PackedTensor
+from ostro.checkpoint.packed import CODEBOOKS, INT4, PACKINGS, PackedTensor
 from ostro.checkpoint.packed_folder import is_router
 from ostro.checkpoint.packing import HEAD_KINDS, LAYER_KINDS
 from ostro.checkpoint.safetensors_writer import Slot, slot_of
@@ -20,7 +20,6 @@ from ostro.ops.packing import pack, repack
 Made = Literal["quantized", "exact", "requantized"]
 """From floats; GGUF blocks in another order, value for value; from the values of GGUF blocks, rounded once more."""
 
-CODEBOOKS = {"int4": INT4, "nf4": NF4}
 _SLAB = 1 << 22  # weights that are packed at once: 16 MB as float32
 _PROBE = 16  # rows that show which layout holds a tensor of GGUF blocks exactly
 
