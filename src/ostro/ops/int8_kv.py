@@ -23,7 +23,7 @@ def quantize(x: Float32) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float16]]
 
     >>> codes, scales = quantize(np.array([1.0, -0.5, 0.0], np.float32))
     >>> codes.tolist(), float(scales[0])
-    ([127, -64, 0], 0.007873535)
+    ([127, -64, 0], 0.00787353515625)
     """
     *rows, head_dim = x.shape
     padded = np.zeros((*rows, num_groups(head_dim) * INT8_GROUP), np.float32)
