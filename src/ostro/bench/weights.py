@@ -92,46 +92,39 @@ def _packed(
     packing: Packing, rows: int, cols: int, size: float, codebook: tuple[int, ...], generator: np.random.Generator
 ) -> PackedTensor:
     """A packed matrix whose weights have the root mean square `size`."""
-    codes_shape, scales_shape = packing.codes_shape(rows, cols), packing.scales_shape(rows, cols)
     meaning = codebook if packing.bits == 4 else tuple(range(-127, 128))
-    codes = _draw(prod(codes_shape), generator, None if packing.bits == 4 else _without_zero)
-    return PackedTensor(
-        packing.kind,
-        (rows, cols),
-        codes.reshape(codes_shape),
-        _scales(packing.kind[2:], size / _root_mean_square(meaning), scales_shape, generator),
-        codebook if packing.bits == 4 else (),
-    )
+    out = PackedTensor.empty(packing.kind, (rows, cols), codebook if packing.bits == 4 else ())
+    _draw(out.codes.reshape(-1), generator, None if packing.bits == 4 else _without_zero)
+    _draw_scales(packing.kind[2:], size / _root_mean_square(meaning), out.scales, generator)
+    return out
 
 
-def _scales(form: str, size: float, shape: tuple[int, int, int], generator: np.random.Generator) -> Bytes:
+def _draw_scales(form: str, size: float, out: Bytes, generator: np.random.Generator) -> None:
     """Scales of both signs, so that it does not matter if the mean of the codes is not 0."""
     if form == "":
-        return _floats(_FLOAT16, size, prod(shape) // 2, generator).view(np.uint8).reshape(shape)
+        out[...] = _floats(_FLOAT16, size, out.size // 2, generator).view(np.uint8).reshape(out.shape)
+        return
     assert form == "G", form
-    scales = _draw(prod(shape), generator).reshape(shape)
-    fine = scales[..., 32:]
+    _draw(out.reshape(-1), generator)
+    fine = out[..., 32:]
     # 64 .. 127 and -127 .. -65: the sign is drawn, and the bit below it is its opposite.
     fine[:] = (fine & 0xBF) | (~fine >> 1 & 0x40) | 1
-    coarse = _floats(_FLOAT16, size / _root_mean_square(range(65, 128)), prod(shape[:2]) * 16, generator)
-    scales[..., :32] = coarse.view(np.uint8).reshape(*shape[:2], 32)
-    return scales
+    coarse = _floats(_FLOAT16, size / _root_mean_square(range(65, 128)), out.size // out.shape[-1] * 16, generator)
+    out[..., :32] = coarse.view(np.uint8).reshape(*out.shape[:2], 32)
 
 
 def _root_mean_square(values: Sequence[int]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _draw(num_bytes: int, generator: np.random.Generator, change: Callable[[Uint64], None] | None = None) -> Bytes:
+def _draw(out: Bytes, generator: np.random.Generator, change: Callable[[Uint64], None] | None = None) -> None:
     """Random bytes; `change` may work on them block after block, as long as they are in the cache."""
-    out = np.empty(-(-num_bytes // 8), np.uint64)
-    for begin in range(0, len(out), _BLOCK):
-        count = min(_BLOCK, len(out) - begin)
-        block = generator.integers(0, 2**64 - 1, count, np.uint64, endpoint=True)
+    for begin in range(0, len(out), 8 * _BLOCK):
+        part = out[begin : begin + 8 * _BLOCK]
+        block = generator.integers(0, 2**64 - 1, -(-len(part) // 8), np.uint64, endpoint=True)
         if change is not None:
             change(block)
-        out[begin : begin + count] = block
-    return out.view(np.uint8)[:num_bytes]
+        part[:] = block.view(np.uint8)[: len(part)]
 
 
 def _without_zero(block: Uint64) -> None:
@@ -155,4 +148,6 @@ def _floats(dtype: np.dtype[Any], size: float, count: int, generator: np.random.
         bits += np.uint16(lowest)
         bits |= sign
 
-    return _draw(2 * count, generator, change).view(dtype)
+    out = np.empty(2 * count, np.uint8)
+    _draw(out, generator, change)
+    return out.view(dtype)

@@ -87,8 +87,8 @@ def quantize(array: npt.NDArray[Any], kind: str = "P4", codebook: Sequence[int] 
     """
     codebook = check_request(array, kind, codebook)
     packing, (N, K) = PACKINGS[kind], array.shape
-    codes = np.empty(packing.codes_shape(N, K), np.uint8)
-    scales = np.empty(packing.scales_shape(N, K), np.uint8)
+    out = PackedTensor.empty(kind, (N, K), codebook)
+    codes, scales = out.codes, out.scales
     panels, groups = codes.shape[:2]
     step = max(1, _CHUNK // (PANEL * GROUP * groups))
     for first in range(0, panels, step):
@@ -101,7 +101,7 @@ def quantize(array: npt.NDArray[Any], kind: str = "P4", codebook: Sequence[int] 
         code, d, fine = _quantize(grouped, kind, codebook)
         part[:] = encode_codes(packing, code.reshape(-1, PANEL, groups * GROUP))
         scales[first : first + step] = encode_scales(packing, d.reshape(-1, PANEL, d.shape[1]), None, fine)
-    return PackedTensor(kind, (N, K), codes, scales, codebook)
+    return out
 
 
 def check_request(array: npt.NDArray[Any], kind: str, codebook: Sequence[int]) -> tuple[int, ...]:
@@ -212,8 +212,8 @@ def repack(tensor: QuantizedTensor) -> PackedTensor | None:
         return None
     kind, codebook = REPACKED[tensor.kind]
     packing, (N, K) = PACKINGS[kind], tensor.shape
-    codes = np.empty(packing.codes_shape(N, K), np.uint8)
-    scales = np.empty(packing.scales_shape(N, K), np.uint8)
+    out = PackedTensor.empty(kind, (N, K), codebook)
+    codes, scales = out.codes, out.scales
     step = max(1, _CHUNK // (PANEL * K))
     for first in range(0, len(codes), step):
         blocks = tensor.blocks[PANEL * first : PANEL * (first + step)]
@@ -224,7 +224,7 @@ def repack(tensor: QuantizedTensor) -> PackedTensor | None:
             return None
         part[:] = encode_codes(packing, _panels(code.reshape(-1, K), len(part), zero_code(packing, codebook)))
         scales[first : first + step] = _stored_scales(fields, packing, len(blocks), len(part))
-    return PackedTensor(kind, (N, K), codes, scales, codebook)
+    return out
 
 
 def zero_code(packing: Packing, codebook: Sequence[int]) -> int:

@@ -14,6 +14,7 @@
 #include "kv.inc.h"
 #include "attention_tiles.inc.h"
 #include "attention.inc.h"
+#include "rounding.inc.h"
 #include "packed.inc.h"
 #include "pack.inc.h"
 #include "ceilings.inc.h"

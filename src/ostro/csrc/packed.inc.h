@@ -6,11 +6,16 @@
 // order of the groups, whatever the tile. A lane owns an output, so nothing is summed across lanes, and one dot4 takes
 // four columns of sixteen outputs. Where dot4 wants unsigned bytes, values carry a bias of 128, and the sums begin at
 // -128 sum(q), which was found when the row was rounded. A minimum m adds m r sum(q).
-// - one row: codes go from memory through registers, one stream after another. Bound by memory.
+// - one row: codes go from memory through registers, one stream after another. Bound by memory. What is asked for ahead
+//   must come into L1: into L2 only, two cores of a Zen 4 read 41 of the 56 GB/s that their memory has.
+// - few rows: the same, up to eight rows a turn, whose sums stay in registers.
 // - more rows: two panels' groups are decoded into 16 registers once and meet all rows of the tile; sums wait in `acc`
 //   (L1). Of 10 operations on the multiplying ports 8 are dot products, so 80 % of the integer peak is the limit.
 // - more rows with 16 registers: a group is decoded into L1 and met by TILE rows at a time.
-// - without VNNI, codes that span 16 neighbours (all but NF4's) are taken as unsigned nibbles, code - lowest, whose sums fit into 16 bits for a whole group.
+// - codes that mean 16 neighbours (int4, Q4_0, Q4_K) need no table: nibbles are multiplied as they are, and the lowest
+//   value joins where the sums begin. A row alone takes 94 GB/s out of the caches with the table and 111 without.
+// - without VNNI, codes that span 16 neighbours (all but NF4's) are taken as unsigned nibbles, code - lowest, whose sums
+//   fit into 16 bits for a whole group.
 // Measured (Zen 4, 2 cores, Mistral 7B at 4 bits): see benchmarks/cpu_speed.md.
 
 namespace {
@@ -29,7 +34,6 @@ inline int32_t four(const RowGroup& x, int unit) {
 constexpr int group_bytes(int bits) { return 64 * bits; }
 
 constexpr int BIAS = UNSIGNED ? 128 : 0;
-constexpr int SUM_FACTOR = UNSIGNED ? 128 : 1;  // RowGroup's low and high are -SUM_FACTOR times the sums
 
 inline Table value_table(const WeightView& w) {
     int8_t values[16];
@@ -37,8 +41,17 @@ inline Table value_table(const WeightView& w) {
     return make_table(values);
 }
 
-// The columns of a group as values (plus BIAS), four a unit.
-template <int BITS>
+// What codes mean: values of the table plus BIAS; or, where 16 neighbours from LOWEST on are meant, themselves.
+constexpr int TABLE = 1;
+inline int lowest_of(const WeightView& w) {
+    for (int i = 0; i < 16; ++i) {
+        if (w.codebook[i] != w.codebook[0] + i) return TABLE;
+    }
+    return w.codebook[0];
+}
+
+// The columns of a group, four a unit.
+template <int BITS, int LOWEST>
 ALWAYS_INLINE void decode_group(const uint8_t* p, const Table& table, Bytes (&w)[8]) {
     if constexpr (BITS == 8) {
         unroll<8>([&](auto u) { w[u] = UNSIGNED ? load_bytes(p + 64 * u) : shifted(load_bytes(p + 64 * u), -128); });
@@ -49,7 +62,7 @@ ALWAYS_INLINE void decode_group(const uint8_t* p, const Table& table, Bytes (&w)
             w[2 * v + 1] = high_nibbles(raw);
         });
         if constexpr (BITS == 4) {
-            unroll<8>([&](auto u) { w[u] = lookup(table, w[u]); });
+            if constexpr (LOWEST == TABLE) unroll<8>([&](auto u) { w[u] = lookup(table, w[u]); });
         } else {
             unroll<2>([&](auto h) {
                 const Bytes high = load_bytes(p + 256 + 64 * h);
@@ -99,7 +112,21 @@ ALWAYS_INLINE Sixteen add_group(Sixteen acc, Ints low, Ints high, const GroupSca
     return acc;
 }
 
-inline Ints start(int32_t x) { return iset(UNSIGNED ? x : 0); }
+// Where the sums of the two halves begin: at what the bytes of the weights lie too high, times the activations.
+template <int LOWEST>
+ALWAYS_INLINE int32_t start_of(int32_t x) {
+    static_assert(LOWEST == TABLE || LOWEST == 0 || LOWEST == -8);
+    if constexpr (LOWEST == TABLE) return UNSIGNED ? x : 0;
+    return LOWEST == 0 ? 0 : x / SUM_FACTOR * -LOWEST;
+}
+template <Form F, int LOWEST>
+ALWAYS_INLINE void start(const RowGroup& x, Ints& low, Ints& high) {
+    if constexpr (F == Form::Sub) {
+        low = iset(start_of<LOWEST>(x.low)), high = iset(start_of<LOWEST>(x.high));
+    } else {
+        low = iset(start_of<LOWEST>(x.low + x.high)), high = iset(0);
+    }
+}
 
 struct PanelView {
     const uint8_t *codes, *scales;
@@ -108,15 +135,16 @@ inline PanelView panel_at(const WeightView& w, int64_t panel) {
     return {w.data + panel * w.panel_bytes, w.scales + panel * w.panel_scale_bytes};
 }
 
+constexpr int FEW = 16;      // rows that take their turns with the codes in the cache, eight at a time
 constexpr int AHEAD = 4096;  // bytes of codes that are asked for before they are needed
 
 template <int BITS>
 ALWAYS_INLINE void prefetch_group(const uint8_t* codes) {
-    unroll<BITS>([&](auto line) { __builtin_prefetch(codes + AHEAD + 64 * line, 0, 2); });
+    unroll<BITS>([&](auto line) { __builtin_prefetch(codes + AHEAD + 64 * line, 0, 3); });
 }
 
 // One row: panel after panel, straight through memory.
-template <int BITS, Form F>
+template <int BITS, Form F, int LOWEST>
 void one_row(const PackedTask& a, const Table& table) {
     for (int64_t i = 0; i < a.num_panels; ++i) {
         const PanelView p = panel_at(*a.weight, a.panel + i);
@@ -126,8 +154,9 @@ void one_row(const PackedTask& a, const Table& table) {
             prefetch_group<BITS>(codes);
             const RowGroup& x = a.x[g];
             Bytes w[8];
-            decode_group<BITS>(codes, table, w);
-            Ints low = start(x.low), high = start(x.high);
+            decode_group<BITS, LOWEST>(codes, table, w);
+            Ints low, high;
+            start<F, LOWEST>(x, low, high);
             unroll<4>([&](auto u) {
                 low = dot4(low, w[u], four(x, u));
                 high = dot4(high, w[u + 4], four(x, u + 4));
@@ -139,7 +168,7 @@ void one_row(const PackedTask& a, const Table& table) {
 }
 
 // Rows t0 .. t1 - 1 by N panels; row t's sums are acc + (t - t0) * 32.
-template <int BITS, Form F, int N>
+template <int BITS, Form F, int LOWEST, int N>
 void rows_tile(const PackedTask& a, const Table& table) {
     PanelView p[N];
     unroll<N>([&](auto n) { p[n] = panel_at(*a.weight, a.panel + n); });
@@ -150,14 +179,14 @@ void rows_tile(const PackedTask& a, const Table& table) {
         unroll<N>([&](auto n) {
             const uint8_t* codes = p[n].codes + group_bytes(BITS) * g;
             prefetch_group<BITS>(codes);
-            decode_group<BITS>(codes, table, w[n]);
+            decode_group<BITS, LOWEST>(codes, table, w[n]);
             s[n] = load_scale<F>(p[n].scales, g);
         });
         const RowGroup* x = a.x + g * a.T + a.t0;
         float* acc = a.acc;
         for (int64_t t = a.t0; t < a.t1; ++t, ++x, acc += 32) {
             Ints low[N], high[N];
-            unroll<N>([&](auto n) { low[n] = start(x->low), high[n] = start(x->high); });
+            unroll<N>([&](auto n) { start<F, LOWEST>(*x, low[n], high[n]); });
             unroll<4>([&](auto u) {
                 unroll<N>([&](auto n) {
                     low[n] = dot4(low[n], w[n][u], four(*x, u));
@@ -173,7 +202,7 @@ void rows_tile(const PackedTask& a, const Table& table) {
 
 #if defined(OSTRO_BUFFERED)
 // R rows with a decoded group; with a shift, w are nibbles that lie 2^shift above their values (0: they are values).
-template <bool NIBBLES, int R>
+template <Form F, bool NIBBLES, int R>
 ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints (&low)[R], Ints (&high)[R]) {
 #if defined(OSTRO_PAIRS)
     if constexpr (NIBBLES) {
@@ -193,7 +222,7 @@ ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints 
 #else
     (void)shift;
 #endif
-    unroll<R>([&](auto r) { low[r] = start(x[r].low), high[r] = start(x[r].high); });
+    unroll<R>([&](auto r) { start<F, TABLE>(x[r], low[r], high[r]); });
     unroll<4>([&](auto u) {
         unroll<R>([&](auto r) { low[r] = dot4(low[r], w[u], four(x[r], u)); });
     });
@@ -205,7 +234,7 @@ ALWAYS_INLINE void meet_rows(const RowGroup* x, const Bytes* w, int shift, Ints 
 template <Form F, bool NIBBLES, int R>
 void buffered_rows(const RowGroup* x, const Bytes* w, int shift, const GroupScale& s, float* acc) {
     Ints low[R], high[R];
-    meet_rows<NIBBLES, R>(x, w, shift, low, high);
+    meet_rows<F, NIBBLES, R>(x, w, shift, low, high);
     unroll<R>([&](auto r) {
         fstore(acc + 32 * r, add_group<F>(fload(acc + 32 * r), low[r], high[r], s, x[r]));
     });
@@ -221,7 +250,7 @@ void buffered_tile(const PackedTask& a, const Table& table, int shift) {
             const uint8_t* codes = p.codes + group_bytes(BITS) * g;
             prefetch_group<BITS>(codes);
             Bytes w[8];
-            decode_group<BITS>(codes, table, w);
+            decode_group<BITS, TABLE>(codes, table, w);
             const GroupScale s = load_scale<F>(p.scales, g);
             const RowGroup* x = a.x + g * a.T;
             int64_t t = a.t0;
@@ -247,8 +276,9 @@ inline bool nibble_table(const WeightView& w, int8_t (&nibbles)[16], int* shift)
 }
 #endif
 
-template <int BITS, Form F>
+template <int BITS, Form F, int LOWEST>
 void many_rows(const PackedTask& a, const Table& table) {
+    static_assert(LOWEST == TABLE);
 #if defined(OSTRO_PAIRS)
     if constexpr (BITS == 4) {
         int8_t nibbles[16];
@@ -261,72 +291,76 @@ void many_rows(const PackedTask& a, const Table& table) {
     buffered_tile<BITS, F, false>(a, table, 0);
 }
 #else
-template <int BITS, Form F>
+// R rows from row t on, panel after panel; their sums stay in registers.
+template <int BITS, Form F, int LOWEST, int R>
+void few_rows(const PackedTask& a, const Table& table, int64_t t) {
+    for (int64_t n = 0; n < a.num_panels; ++n) {
+        const PanelView p = panel_at(*a.weight, a.panel + n);
+        Sixteen acc[R];
+        unroll<R>([&](auto r) { acc[r] = fset(0.0f); });
+        for (int64_t g = 0; g < a.groups; ++g) {
+            const uint8_t* codes = p.codes + group_bytes(BITS) * g;
+            prefetch_group<BITS>(codes);
+            Bytes w[8];
+            decode_group<BITS, LOWEST>(codes, table, w);
+            const GroupScale s = load_scale<F>(p.scales, g);
+            const RowGroup* x = a.x + g * a.T + t;
+            unroll<R>([&](auto r) {
+                Ints low, high;
+                start<F, LOWEST>(x[r], low, high);
+                unroll<4>([&](auto u) {
+                    low = dot4(low, w[u], four(x[r], u));
+                    high = dot4(high, w[u + 4], four(x[r], u + 4));
+                });
+                acc[r] = add_group<F>(acc[r], low, high, s, x[r]);
+            });
+        }
+        unroll<R>([&](auto r) { fstore(a.acc + (t - a.t0 + r) * 32 + 16 * n, acc[r]); });
+    }
+}
+
+template <int BITS, Form F, int LOWEST>
 void many_rows(const PackedTask& a, const Table& table) {
-    a.num_panels == 2 ? rows_tile<BITS, F, 2>(a, table) : rows_tile<BITS, F, 1>(a, table);
+    int64_t t = a.t0;
+    if (a.t1 - t > FEW) {
+        return a.num_panels == 2 ? rows_tile<BITS, F, LOWEST, 2>(a, table) : rows_tile<BITS, F, LOWEST, 1>(a, table);
+    }
+    for (; a.t1 - t >= 8; t += 8) few_rows<BITS, F, LOWEST, 8>(a, table, t);
+    if (a.t1 - t >= 4) few_rows<BITS, F, LOWEST, 4>(a, table, t), t += 4;
+    if (a.t1 - t >= 2) few_rows<BITS, F, LOWEST, 2>(a, table, t), t += 2;
+    if (a.t1 - t >= 1) few_rows<BITS, F, LOWEST, 1>(a, table, t);
 }
 #endif
 
-template <int BITS, Form F>
+template <int BITS, Form F, int LOWEST>
+void all_rows(const PackedTask& a, const Table& table) {
+    a.T == 1 ? one_row<BITS, F, LOWEST>(a, table) : many_rows<BITS, F, LOWEST>(a, table);
+}
+
+// LIKELY is the LOWEST that weights of this form mostly have.
+template <int BITS, Form F, int LIKELY = TABLE>
 void packed_form(const PackedTask& a) {
     const Table table = value_table(*a.weight);
-    a.T == 1 ? one_row<BITS, F>(a, table) : many_rows<BITS, F>(a, table);
+#if !defined(OSTRO_BUFFERED)
+    if constexpr (LIKELY != TABLE) {
+        if (lowest_of(*a.weight) == LIKELY) return all_rows<BITS, F, LIKELY>(a, table);
+    }
+#endif
+    all_rows<BITS, F, TABLE>(a, table);
 }
 
 void packed(const PackedTask& a) {
     switch (a.weight->kind) {
-        case Kind::P4: return packed_form<4, Form::Half>(a);
-        case Kind::P4M: return packed_form<4, Form::HalfMin>(a);
-        case Kind::P4G: return packed_form<4, Form::Group>(a);
-        case Kind::P4K: return packed_form<4, Form::Super>(a);
+        case Kind::P4: return packed_form<4, Form::Half, -8>(a);
+        case Kind::P4M: return packed_form<4, Form::HalfMin, 0>(a);
+        case Kind::P4G: return packed_form<4, Form::Group, -8>(a);
+        case Kind::P4K: return packed_form<4, Form::Super, 0>(a);
         case Kind::P4S: return packed_form<4, Form::Sub>(a);
         case Kind::P6S: return packed_form<6, Form::Sub>(a);
         case Kind::P8: return packed_form<8, Form::Half>(a);
         case Kind::P8M: return packed_form<8, Form::HalfMin>(a);
         case Kind::P8K: return packed_form<8, Form::Super>(a);
         default: return;
-    }
-}
-
-// 32 columns, or the last n of a row, as bytes: r = max |x| / 127, q = x / r to the nearest even. The sums of whole
-// floats are exact. A number that is none makes r none, and with it every output of the row. A group too small for 1 / r
-// counts as zero.
-void round_group(const float* x, int64_t n, RowGroup* out) {
-    float padded[32];
-    if (n < 32) {
-        memcpy(padded, x, (size_t)n * sizeof(float));
-        memset(padded + n, 0, (size_t)(32 - n) * sizeof(float));
-        x = padded;
-    }
-    Vec top = vzero(), poison = vzero();
-    for (int i = 0; i < 32; i += L) {
-        const Vec v = vload(x + i);
-        top = vmax(vmax(v, vsub(vzero(), v)), top);
-        poison = vadd(poison, vsub(v, v));
-    }
-    const float largest = hmax(top), none = hsum(poison);
-    const bool counts = none == 0.0f && largest > 1e-30f;
-    const float inverse = counts ? 127.0f / largest : 0.0f;
-    float sums[2] = {0.0f, 0.0f};
-    for (int i = 0; i < 32; i += L) {
-        const Vec q = counts ? vround(vmul(vload(x + i), vset(inverse))) : vzero();
-        store_int8(out->q + i, q);
-        sums[i / 16] += hsum(q);
-    }
-    out->scale = none == 0.0f ? (counts ? largest / 127.0f : 0.0f) : none;
-    out->low = -SUM_FACTOR * (int32_t)sums[0];
-    out->high = -SUM_FACTOR * (int32_t)sums[1];
-    out->sum = (sums[0] + sums[1]) * out->scale;
-}
-
-// Rows t0 .. t1 - 1 of x (T, K), `ldx` floats apart, as out[g * T + t].
-void round_rows(const RoundTask& a) {
-    for (int64_t t = a.t0; t < a.t1; ++t) {
-        const float* x = a.x + (t - a.t0) * a.ldx;
-        for (int64_t g = 0; 32 * g < a.K; ++g) {
-            const int64_t left = a.K - 32 * g;
-            round_group(x + 32 * g, left < 32 ? left : 32, a.out + g * a.T + t);
-        }
     }
 }
 

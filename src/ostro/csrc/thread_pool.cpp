@@ -9,7 +9,11 @@
 #include <exception>
 #include <mutex>
 #include <new>
+#include <string>
 #include <thread>
+#include <vector>
+
+#include "isa.h"
 
 namespace ostro {
 namespace {
@@ -41,21 +45,42 @@ uint32_t wait_for_change(const std::atomic<uint32_t>& value, uint32_t old) {
     return value.load(std::memory_order_acquire);
 }
 
+// The items begin .. end - 1 that a thread has before it. It takes them from the front, so that what it reads lies in
+// one stretch of memory; a thread that has none left takes from the back of another's.
+class alignas(64) Stretch {
+  public:
+    void set(uint32_t begin, uint32_t end) { both_.store(pack(begin, end), std::memory_order_relaxed); }
+
+    // An item, or -1 if there is none.
+    int64_t take(bool front) {
+        uint64_t both = both_.load(std::memory_order_relaxed);
+        for (;;) {
+            const auto begin = static_cast<uint32_t>(both), end = static_cast<uint32_t>(both >> 32);
+            if (begin >= end) return -1;
+            const uint64_t rest = front ? pack(begin + 1, end) : pack(begin, end - 1);
+            if (both_.compare_exchange_weak(both, rest, std::memory_order_relaxed)) return front ? begin : end - 1;
+        }
+    }
+
+  private:
+    static uint64_t pack(uint32_t begin, uint32_t end) { return static_cast<uint64_t>(end) << 32 | begin; }
+
+    std::atomic<uint64_t> both_{0};
+};
+
 class Pool {
   public:
     void run(int num_threads, int64_t num_items, const std::function<void(int64_t)>& task) {
         std::lock_guard<std::mutex> turn(turn_);
         grow(num_threads - 1);
         task_ = &task;
-        num_items_ = num_items;
-        helpers_ = num_threads - 1;
+        share_out(num_threads, num_items);
         error_ = nullptr;
         failed_.store(false, std::memory_order_relaxed);
-        next_.store(0, std::memory_order_relaxed);
         gate_.store(0, std::memory_order_release);  // open, nobody inside
         epoch_.fetch_add(1, std::memory_order_release);
         epoch_.notify_all();
-        work();
+        work(0);
         close();
         if (error_) std::rethrow_exception(error_);
     }
@@ -82,7 +107,7 @@ class Pool {
         for (;;) {
             seen = wait_for_change(epoch_, seen);
             if (!enter()) continue;
-            if (id < helpers_) work();
+            if (id + 1 < num_threads_) work(id + 1);
             if (gate_.fetch_sub(1, std::memory_order_acq_rel) == (CLOSED | 1u)) gate_.notify_all();
         }
     }
@@ -102,10 +127,30 @@ class Pool {
         while (gate != CLOSED) gate = wait_for_change(gate_, gate);
     }
 
-    void work() {
+    // Stretches of equal length, one for each thread. A thread that comes late finds the others at work on its own.
+    void share_out(int num_threads, int64_t num_items) {
+        if (num_items > UINT32_MAX) throw Error("Too many items of work: " + std::to_string(num_items) + ".");
+        num_threads_ = num_threads;
+        if (stretches_.size() < static_cast<size_t>(num_threads)) stretches_ = std::vector<Stretch>(num_threads);
+        for (int64_t t = 0; t < num_threads; ++t) {
+            const int64_t begin = num_items * t / num_threads, end = num_items * (t + 1) / num_threads;
+            stretches_[t].set(static_cast<uint32_t>(begin), static_cast<uint32_t>(end));
+        }
+    }
+
+    // The next item of thread `me`, or -1 if all are taken.
+    int64_t next_item(int me) {
+        int64_t item = stretches_[me].take(true);
+        for (int other = 1; item < 0 && other < num_threads_; ++other) {
+            item = stretches_[(me + other) % num_threads_].take(false);
+        }
+        return item;
+    }
+
+    void work(int me) {
         while (!failed_.load(std::memory_order_relaxed)) {
-            const int64_t item = next_.fetch_add(1, std::memory_order_relaxed);
-            if (item >= num_items_) return;
+            const int64_t item = next_item(me);
+            if (item < 0) return;
             try {
                 (*task_)(item);
             } catch (...) {
@@ -118,10 +163,9 @@ class Pool {
     int workers_ = 0;
     alignas(64) std::atomic<uint32_t> epoch_{0};
     alignas(64) std::atomic<uint32_t> gate_{CLOSED};  // CLOSED, or'ed with the number of workers inside
-    alignas(64) std::atomic<int64_t> next_{0};
+    std::vector<Stretch> stretches_;
     const std::function<void(int64_t)>* task_ = nullptr;
-    int64_t num_items_ = 0;
-    int helpers_ = 0;
+    int num_threads_ = 0;
     std::atomic<bool> failed_{false};
     std::exception_ptr error_;
 };

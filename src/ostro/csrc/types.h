@@ -64,10 +64,10 @@ struct WeightView {
     int64_t cols;
     int64_t row_bytes;  // by rows
     Kind kind;
-    const uint8_t* scales;  // by panels, from here on
-    const int8_t* codebook;
-    int64_t panel_bytes;
-    int64_t panel_scale_bytes;
+    const uint8_t* scales = nullptr;  // by panels, from here on
+    const int8_t* codebook = nullptr;
+    int64_t panel_bytes = 0;
+    int64_t panel_scale_bytes = 0;
 };
 
 // 32 columns of a row of activations, rounded to bytes: x = scale * q.

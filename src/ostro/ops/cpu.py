@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ostro import env
-from ostro.checkpoint.packed import PACKINGS, PANEL, PackedTensor
+from ostro.checkpoint.packed import PANEL, PackedTensor
 from ostro.checkpoint.packing import REPACKED, check_request, check_rows
 from ostro.checkpoint.tensors import QuantizedTensor, Tensor
 from ostro.config.kv import KV_DTYPES, kv_row_bytes
@@ -253,7 +253,7 @@ def pack_native(
 ) -> PackedTensor:
     """`ostro.checkpoint.packing.quantize` in C++: the same bytes on every kernel set and number of threads."""
     levels = check_request(array, kind, codebook)
-    out = _empty(kind, array.shape, levels)
+    out = PackedTensor.empty(kind, array.shape, levels)
     unfit = _native.quantize(
         KINDS[array.dtype.name],
         *out.shape,
@@ -274,17 +274,12 @@ def repack_native(tensor: QuantizedTensor, num_threads: int | None = None) -> Pa
     """`ostro.checkpoint.packing.repack` in C++: the same bytes."""
     if tensor.kind not in REPACKED:
         return None
-    out = _empty(REPACKED[tensor.kind][0], tensor.shape, REPACKED[tensor.kind][1])
+    kind, codebook = REPACKED[tensor.kind]
+    out = PackedTensor.empty(kind, tensor.shape, codebook)
     stored = "Q4_0" if tensor.kind == "IQ4_NL" else tensor.kind  # the codes lie alike; the codebook says what they mean
     threads = num_threads or decide_threads().count
     exact = _native.repack(stored, *out.shape, _bytes(tensor.blocks), _bytes(out.codes), _bytes(out.scales), threads)
     return out if exact else None
-
-
-def _empty(kind: str, shape: tuple[int, ...], codebook: tuple[int, ...]) -> PackedTensor:
-    packing, (rows, cols) = PACKINGS[kind], shape
-    codes, scales = packing.codes_shape(rows, cols), packing.scales_shape(rows, cols)
-    return PackedTensor(kind, (rows, cols), np.empty(codes, np.uint8), np.empty(scales, np.uint8), codebook)
 
 
 def _bytes(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

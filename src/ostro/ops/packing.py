@@ -36,16 +36,14 @@ def pack(
             return pack_native(tensor, kind, codebook, num_threads)
         return packing.quantize(tensor, kind, codebook)
     N, K = tensor.shape
-    layout = PACKINGS[kind]
-    codes = np.empty(layout.codes_shape(N, K), np.uint8)
-    scales = np.empty(layout.scales_shape(N, K), np.uint8)
+    levels = tuple(codebook) if PACKINGS[kind].bits == 4 else ()
+    out = PackedTensor.empty(kind, (N, K), levels)
     step = max(1, _AT_ONCE // (PANEL * K))  # in panels
-    levels: tuple[int, ...] = ()
-    for first in range(0, len(codes), step):
+    for first in range(0, len(out.codes), step):
         rows = np.arange(PANEL * first, min(N, PANEL * (first + step)))
         part = pack(tensor.row_values(rows), kind, codebook, num_threads=num_threads)
-        codes[first : first + step], scales[first : first + step], levels = part.codes, part.scales, part.codebook
-    return PackedTensor(kind, (N, K), codes, scales, levels)
+        out.codes[first : first + step], out.scales[first : first + step] = part.codes, part.scales
+    return out
 
 
 def repack(tensor: QuantizedTensor, *, num_threads: int | None = None) -> PackedTensor | None:
