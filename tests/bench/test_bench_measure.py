@@ -99,20 +99,32 @@ def test_shares_are_what_the_numbers_say() -> None:
         layers=Part(500_000, 300_000), experts=Part(0, 0), head=Part(100_000, 60_000), embedding_bytes=0,
         num_experts=0, experts_per_token=0, kv_bytes=((100.0, None),),
     )  # fmt: skip
-    rates = Rates((90.0, 100.0, 400.0), 50.0)
+    rates = Rates((90.0, 100.0, 400.0), 50.0, (3,))
     # 100 tokens/s are 25 steps of 4 answers, each of 360,000 bytes of weights and 4 times 50 tokens of K/V.
-    assert measured._decode_share(work, 4, rates, 1.0) == pytest.approx(25 * (360_000 + 4 * 5000) / 1e9)
+    decoded = measured._share(rates, (1.0, 3.0), work.decode_bytes(4, rates.context) / 4)
+    assert decoded == pytest.approx(25 * (360_000 + 4 * 5000) / 2e9)
     # ... and 10 prompts of 10 tokens, each of 2 * (10 * 500,000 + 100,000) operations.
-    assert measured._prefill_share(work, 10, rates, 2.0) == pytest.approx(10 * 2 * 5_100_000 / 2e9)
-    assert measured._decode_share(work, 4, rates, None) is None
-    assert measured._prefill_share(work, 10, rates, None) is None
+    prefilled = measured._share(rates, (2.0, 2.0), work.prefill_operations(10) / 10)
+    assert prefilled == pytest.approx(10 * 2 * 5_100_000 / 2e9)
+    assert measured._share(rates, (), 1.0) is None
     assert Point(4, rates, 0.25).ceiling == pytest.approx(400)
     assert Point(4, rates, None).ceiling is None
 
 
-def test_ceilings_are_the_best_of_several_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_block_is_held_against_the_looks_around_it() -> None:
+    """A machine that is half as fast for a while: the rates fall, the share does not."""
+    rates = Rates((10.0, 11.0, 9.0, 5.0, 4.0, 6.0, 10.0), 50.0, (3, 3, 1))
+    assert rates.block_medians == [10.0, 5.0, 10.0]
+    assert measured._share(rates, (20.0, 20.0, 0.0, 20.0), 1e9) == pytest.approx(0.5)
+    assert measured._share(rates, (20.0, 20.0, 20.0, 20.0), 1e9) == pytest.approx(0.5)
+    assert measured._share(rates, (40.0, 0.0, 20.0, 40.0), 1e9) == pytest.approx(0.5)
+
+
+def test_ceilings_are_the_middle_of_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ostro._native")
-    looks = iter([(3.0, 1.0, 5.0), (1.0, 7.0, 5.0), (2.0, 2.0, 2.0)])
+    monkeypatch.setattr("ostro.bench.runs._BLOCK_SECONDS", 1e9)  # a look before each measurement, and one after it
+    assert (len(PLAN.prefill), len(PLAN.batch)) == (2, 2)
+    looks = iter([(3.0, 1.0, 5.0), (1.0, 7.0, 5.0), (2.0, 2.0, 2.0), (2.0, 2.0, 5.0)] * 2)
 
     def ceilings(num_threads: int, *, buffer_bytes: int, seconds: float) -> dict[str, float]:
         assert num_threads == 1
@@ -120,8 +132,8 @@ def test_ceilings_are_the_best_of_several_looks(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("ostro.ops.cpu.ceilings", ceilings)
     report = bench_shape(tiny_shape(), PLAN, machine=Machine(num_threads=1))
-    assert report.ceilings == {"dram_gb_per_s": 3.0, "int8_gops": 7.0, "fma_gflops": 5.0}
-    assert report.as_json()["ceiling_looks"]["int8_gops"] == [1.0, 7.0, 2.0]
+    assert report.ceilings == {"dram_gb_per_s": 2.0, "int8_gops": 2.0, "fma_gflops": 5.0}
+    assert report.as_json()["ceiling_looks"]["int8_gops"] == [1.0, 7.0, 2.0, 2.0] * 2
     assert report.was_disturbed
     assert not replace(report, ceiling_looks={"int8_gops": (9.0, 10.0)}).was_disturbed
     assert not replace(report, ceiling_looks={}).was_disturbed

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ostro import __version__
 from ostro import machine as this_machine
@@ -20,8 +24,8 @@ from ostro.ops.base import Ops
 
 FIRST_PROMPT = 16
 """Tokens of the prompt whose first token is waited for."""
-_LEAST_BUFFER = 1 << 30
-_CEILING_SECONDS = 0.4  # for each of the three, each time
+_LEAST_BUFFER = 1 << 28
+_CEILING_SECONDS = 0.02  # for each of the three, each time: some passes, of which the best counts
 
 
 def bench_shape(
@@ -67,34 +71,32 @@ def _silent(_: str) -> None:
 
 
 def _bench(subject: Subject, plan: Plan, peak: PeakMemory, tell: Tell) -> Report:
-    meter = Meter(subject.engine)
+    ceilings = _Ceilings(subject.ops, peak)
+    meter = Meter(subject.engine, ceilings.look)
     first_token_seconds = meter.first_token_seconds(min(FIRST_PROMPT, plan.longest - 1))
-    ceilings = _Ceilings(subject.ops, peak, tell)
-    prefill: list[tuple[int, Rates]] = []
-    for length in plan.prefill:
-        tell(f"Prefill of {length} tokens")
-        prefill.append((length, meter.prefill(length, plan.seconds)))
-    if plan.prefill and plan.batch:
-        ceilings.measure()
-    decode: list[tuple[int, Rates]] = []
-    for batch in plan.batch:
-        tell(f"Decode, batch {batch}")
-        decode.append((batch, meter.decode(batch, plan)))
-    peak_bytes = peak.num_bytes
-    ceilings.measure()
     work = _work(subject)
     against: Ceiling = "int8_gops" if _has_integer_weights(subject) else "fma_gflops"
+    prefill: list[Point] = []
+    for length in plan.prefill:
+        tell(f"Prefill of {length} tokens")
+        rates, looks = ceilings.around(against, partial(meter.prefill, length, plan.seconds))
+        prefill.append(Point(length, rates, _share(rates, looks, work.prefill_operations(length) / length)))
+    decode: list[Point] = []
+    for batch in plan.batch:
+        tell(f"Decode, batch {batch}")
+        rates, looks = ceilings.around("dram_gb_per_s", partial(meter.decode, batch, plan))
+        decode.append(Point(batch, rates, _share(rates, looks, work.decode_bytes(batch, rates.context) / batch)))
     return Report(
         subject=_subject(subject),
         setup=_setup(subject),
         machine=_machine(),
         versions=_versions(),
         context=plan.context,
-        prefill=tuple(Point(n, r, _prefill_share(work, n, r, ceilings.best.get(against))) for n, r in prefill),
-        decode=tuple(Point(b, r, _decode_share(work, b, r, ceilings.best.get("dram_gb_per_s"))) for b, r in decode),
+        prefill=tuple(prefill),
+        decode=tuple(decode),
         weight_bytes=work.weight_bytes,
         kv_cache_bytes=subject.engine.kv_cache_bytes,
-        peak_rss_bytes=peak_bytes,
+        peak_rss_bytes=peak.num_bytes,
         load_seconds=subject.seconds,
         first_token_seconds=first_token_seconds,
         ceiling_looks=ceilings.looks,
@@ -103,46 +105,43 @@ def _bench(subject: Subject, plan: Plan, peak: PeakMemory, tell: Tell) -> Report
 
 
 class _Ceilings:
-    """Several looks at the machine, between the other measurements: others may use it too."""
+    """Many short looks at the machine, between the runs: what it can do changes while others use it, or a host moves
+    a virtual machine from core to core."""
 
-    def __init__(self, ops: Ops, peak: PeakMemory, tell: Tell) -> None:
+    def __init__(self, ops: Ops, peak: PeakMemory) -> None:
         self.looks: dict[Ceiling, tuple[float, ...]] = {}
         self._num_threads = getattr(ops, "num_threads", None) if ops.name == "cpu" else None
         self._peak = peak
-        self._tell = tell
-        self.measure()
 
-    def measure(self) -> None:
-        """Measure once more, if the backend is the one whose ceilings these are."""
+    def look(self) -> None:
+        """Look once more, if the backend is the one whose ceilings these are."""
         if self._num_threads is None:
             return
         from ostro.ops.cpu import ceilings
 
-        self._tell("The machine's ceilings")
         buffer_bytes = max(_LEAST_BUFFER, 8 * (this_machine.largest_cache() or 0))
         buffer_bytes = max(1 << 26, min(buffer_bytes, this_machine.available_memory() // 4))
         with self._peak.paused():
             found = ceilings(self._num_threads, buffer_bytes=buffer_bytes, seconds=_CEILING_SECONDS)
         self.looks = {name: (*self.looks.get(name, ()), found[name]) for name in CEILINGS}
 
-    @property
-    def best(self) -> dict[Ceiling, float]:
-        """The highest of every ceiling."""
-        return {name: max(values) for name, values in self.looks.items()}
+    def around(self, ceiling: Ceiling, measure: Callable[[], Rates]) -> tuple[Rates, tuple[float, ...]]:
+        """What was measured, and the looks at a ceiling that were taken meanwhile."""
+        before = len(self.looks.get(ceiling, ()))
+        rates = measure()
+        return rates, self.looks.get(ceiling, ())[before:]
 
 
-def _prefill_share(work: Work, length: int, rates: Rates, ceiling: float | None) -> float | None:
-    if ceiling is None:
+def _share(rates: Rates, looks: Sequence[float], work_per_token: float) -> float | None:
+    """The part of the ceiling that the runs came to, `work_per_token` being bytes or operations; None without looks.
+
+    Each block is held against the looks before and after it; the block in the middle speaks for all.
+    """
+    if not looks:
         return None
-    prompts_per_second = rates.median / length
-    return work.prefill_operations(length) * prompts_per_second / (ceiling * 1e9)
-
-
-def _decode_share(work: Work, batch: int, rates: Rates, ceiling: float | None) -> float | None:
-    if ceiling is None:
-        return None
-    steps_per_second = rates.median / batch
-    return work.decode_bytes(batch, rates.context) * steps_per_second / (ceiling * 1e9)
+    ceilings = [(before + after) / 2 * 1e9 for before, after in pairwise(looks)]
+    shares = [rate * work_per_token / ceiling for rate, ceiling in zip(rates.block_medians, ceilings, strict=True)]
+    return float(np.median(shares))
 
 
 def _work(subject: Subject) -> Work:

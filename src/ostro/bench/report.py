@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+
 from ostro.bench.runs import Rates
 
 Ceiling: TypeAlias = Literal["dram_gb_per_s", "int8_gops", "fma_gflops"]
@@ -22,7 +24,8 @@ CEILINGS: Mapping[Ceiling, tuple[str, str]] = {
 class Point:
     """Tokens per second: of a prompt of `size` tokens, or of `size` answers together.
 
-    `share` is the part of the machine's ceiling that this comes to; None where the ceiling was not measured.
+    `share` is the part of the machine's ceiling, as it was at the time, that this comes to; None where the ceiling was
+    not measured.
     """
 
     size: int
@@ -42,8 +45,8 @@ class Report:
     `subject` says what was run (name, layers, bits, parameters, ...), `setup` how (backend, isa, threads, ...),
     `machine` and `versions` on what. `kv_cache_bytes` is the pool of K/V, which is just as large as the run needs.
     `load_seconds` is the time to load a model, or to make the weights of a shape; `first_token_seconds` that from a
-    first short prompt to its first token. `ceiling_looks` are the ceilings as they were found between the other
-    measurements, nothing where the backend is not the cpu's; `prefill_ceiling` is the one that prompts are held
+    first short prompt to its first token. `ceiling_looks` are the ceilings as they were found before, between and after
+    the runs, nothing where the backend is not the cpu's; `prefill_ceiling` is the one that prompts are held
     against: int8 for packed weights, else float32.
     """
 
@@ -64,13 +67,13 @@ class Report:
 
     @property
     def ceilings(self) -> dict[Ceiling, float]:
-        """The best look at each: whatever else runs on a machine only takes from it."""
-        return {name: max(looks) for name, looks in self.ceiling_looks.items()}
+        """The look in the middle at each, as the rates are the runs in the middle."""
+        return {name: float(np.median(looks)) for name, looks in self.ceiling_looks.items()}
 
     @property
     def was_disturbed(self) -> bool:
-        """Whether a ceiling fell by more than a fifth for a while: something else was running."""
-        return any(min(looks) < 0.8 * max(looks) for looks in self.ceiling_looks.values())
+        """Whether a ceiling was a fifth lower than at other times for a tenth of the looks or more."""
+        return any(np.percentile(looks, 10) < 0.8 * np.percentile(looks, 90) for looks in self.ceiling_looks.values())
 
     @property
     def beyond_bytes(self) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,8 @@ from ostro.errors import RequestError
 PREFILL_RUNS = 10
 DECODE_STEPS = 100
 _WARM_STEPS = 3
+_BLOCK_SECONDS = 0.4
+"""Between two looks at the machine's ceilings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +94,20 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Tokens per second of every run, in order; never empty. `context` is the mean number of tokens attended to."""
+    """Tokens per second of every run, in order; never empty. `context` is the mean number of tokens attended to.
+
+    `blocks` are the numbers of runs between two looks at the machine: one look before each block, and one at the end.
+    """
 
     values: tuple[float, ...]
     context: float
+    blocks: tuple[int, ...] = ()
+
+    @property
+    def block_medians(self) -> list[float]:
+        """The run in the middle of each block."""
+        ends = np.cumsum(self.blocks)
+        return [float(np.median(self.values[end - n : end])) for end, n in zip(ends, self.blocks, strict=True)]
 
     @property
     def median(self) -> float:
@@ -108,11 +121,48 @@ class Rates:
         return float(low), float(high)
 
 
-class Meter:
-    """Runs prompts of random ids, always the same, through an engine that has nothing else to do."""
+class Blocks:
+    """The runs of a measurement, parted into blocks of a fraction of a second by looks at the machine."""
 
-    def __init__(self, engine: EngineCore) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
+        self.values: list[float] = []
+        self._sizes: list[int] = []
+        self._look = look
+        self._open = 0
+        self._look_again()
+
+    def add(self, value: float) -> None:
+        """One more run has ended."""
+        self.values.append(value)
+        self._open += 1
+        if time.perf_counter() - self._began > _BLOCK_SECONDS:
+            self._close()
+
+    def rates(self, context: float) -> Rates:
+        """All of them."""
+        if self._open:
+            self._close()
+        return Rates(tuple(self.values), context, tuple(self._sizes))
+
+    def _close(self) -> None:
+        self._sizes.append(self._open)
+        self._open = 0
+        self._look_again()
+
+    def _look_again(self) -> None:
+        self._look()
+        self._began = time.perf_counter()
+
+
+class Meter:
+    """Runs prompts of random ids, always the same, through an engine that has nothing else to do.
+
+    `look` is called before and after every block of runs.
+    """
+
+    def __init__(self, engine: EngineCore, look: Callable[[], None] = lambda: None) -> None:
         self._engine = engine
+        self._look = look
         self._random = np.random.default_rng(0)
         self._ids = itertools.count()
 
@@ -126,11 +176,11 @@ class Meter:
 
     def prefill(self, num_tokens: int, seconds: float) -> Rates:
         """Prompts of that length, one after another, each until its first token is chosen."""
-        runs: list[float] = []
         start = time.perf_counter()
-        while not runs or (len(runs) < PREFILL_RUNS and time.perf_counter() - start < seconds):
-            runs.append(num_tokens / self.first_token_seconds(num_tokens))
-        return Rates(tuple(runs), num_tokens / 2)
+        runs = Blocks(self._look)
+        while not runs.values or (len(runs.values) < PREFILL_RUNS and time.perf_counter() - start < seconds):
+            runs.add(num_tokens / self.first_token_seconds(num_tokens))
+        return runs.rates(num_tokens / 2)
 
     def decode(self, batch: int, plan: Plan) -> Rates:
         """Steps in which all of `batch` answers get a token, each behind a prompt of `plan.context` tokens."""
@@ -140,18 +190,18 @@ class Meter:
             begun |= {output.request_id for output in self._step()}
         for _ in range(_WARM_STEPS):
             _, total = self._timed_step()
-        runs: list[float] = []
         contexts: list[float] = []
         start = time.perf_counter()
-        while not runs or (len(runs) < DECODE_STEPS and time.perf_counter() - start < plan.seconds):
+        runs = Blocks(self._look)
+        while not contexts or (len(contexts) < DECODE_STEPS and time.perf_counter() - start < plan.seconds):
             before = total
             elapsed, total = self._timed_step()
-            runs.append((total - before) / elapsed)
             contexts.append(total / batch)
+            runs.add((total - before) / elapsed)
         for name in names:
             self._engine.abort(name)
         assert not self._engine.scheduler.num_preemptions, "the K/V cache was made too small"
-        return Rates(tuple(runs), float(np.mean(contexts)))
+        return runs.rates(float(np.mean(contexts)))
 
     def _add(self, num_tokens: int, max_tokens: int) -> str:
         ids = self._random.integers(0, self._engine.config.vocab_size, num_tokens).tolist()

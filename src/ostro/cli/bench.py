@@ -147,8 +147,9 @@ def _check_usage(shape: ShapeOptions, model: str | None, revision: str | None, o
 def _show(report: Report, json: bool) -> None:
     if report.was_disturbed:
         print_warning(
-            "The ceilings of this machine rose and fell by more than a fifth meanwhile: something else was running. "
-            "Measure again when nothing is."
+            "What this machine can do changed by more than a fifth meanwhile: something else was running, or the host "
+            "of a virtual machine moved it. Shares are of what it could do at the time; tokens/s cannot be compared "
+            "with those of other runs."
         )
     if json:
         print_json(report.as_json())

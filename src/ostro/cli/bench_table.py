@@ -41,8 +41,7 @@ def _points(name: str, points: Sequence[Point], report: Report, ceiling: Ceiling
     columns = [f"{name} {sizes}", "TOKENS/S", "MIDDLE HALF", "RUNS"]
     rows = table(*columns, right=columns)
     if any(point.share is not None for point in points):
-        what, unit = CEILINGS[ceiling]
-        rows.add_column(f"SHARE OF {report.ceilings[ceiling]:.3g} {unit} ({what})", no_wrap=True)
+        rows.add_column(f"SHARE OF {_ceiling(ceiling, report.ceilings[ceiling])}", no_wrap=True)
     for point in points:
         low, high = point.rates.middle_half
         spread = f"{_number(low)} - {_number(high)}" if len(point.rates.values) > 1 else ""
