@@ -27,6 +27,7 @@ from pathlib import Path
 from ostro import __version__, machine
 from ostro.bench import find_shape
 from ostro.config.model import ModelConfig
+from ostro.ops.cpu import ceilings
 from peers import llama_build, openvino_run
 from peers.alternate import Session, finalists, key_of
 from peers.gguf_files import FILE_TYPES, decode_bytes, prefill_operations, write_gguf
@@ -37,6 +38,8 @@ from peers.rows import PROMPT, Engine, PeerError
 from peers.table import merged, section
 
 BITS = 4
+LOOK_BYTES = 1 << 28
+"""What a look at the memory reads: several times the last cache of most machines."""
 TITLE = "# Speed on the CPU beside other engines\n"
 
 
@@ -126,7 +129,7 @@ def run(options: argparse.Namespace) -> Results:
     kinds = options.types.split(",")
     work = {kind: decode_bytes(config, kind) for kind in kinds}  # a mistake here is to show before hours of measuring
     operations = prefill_operations(config, PROMPT)
-    session = Session(say)
+    session = Session(say, lambda: ceilings(options.threads, buffer_bytes=LOOK_BYTES, seconds=0.02))
     others, versions = peers(options, config, session)
     say("every setting once")
     session.survey(others)

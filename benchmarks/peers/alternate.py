@@ -20,14 +20,23 @@ def key_of(engine: Engine) -> Key:
     return engine.name, engine.setting
 
 
-class Session:
-    """Measures engines and keeps what was found: `surveyed` once each, `samples` of the rounds, `notes` of failures."""
+Looks: TypeAlias = dict[Key, dict[str, list[dict[str, float]]]]
+"""What the machine could do at the time of each of the samples, by the names of `ostro.ops.cpu.ceilings`."""
 
-    def __init__(self, say: Say) -> None:
+
+class Session:
+    """Measures engines and keeps what was found: `surveyed` once each, `samples` of the rounds, `notes` of failures.
+
+    `look` measures the machine's ceilings, before and after every measurement of the rounds; the mean goes to `looks`.
+    """
+
+    def __init__(self, say: Say, look: Callable[[], dict[str, float]] = dict) -> None:
         self.surveyed: dict[Key, Rates] = {}
         self.samples: Samples = {}
+        self.looks: Looks = {}
         self.notes: list[str] = []
         self._say = say
+        self._look = look
 
     def survey(self, engines: Iterable[Engine]) -> None:
         """Measure each once. What fails is noted and takes no further part."""
@@ -41,10 +50,20 @@ class Session:
         running = [engine for engine in engines if wanted.get(key_of(engine))]
         for number in range(1, repeats + 1):
             self._say(f"round {number} of {repeats}")
-            for engine in running:
-                rates = self._measure(engine, wanted[key_of(engine)])
-                for row, value in rates.items():
-                    self.samples.setdefault(key_of(engine), {}).setdefault(row, []).append(value)
+            for row in ROWS:
+                for engine in running:
+                    if row in wanted[key_of(engine)]:
+                        self._sample(engine, row)
+
+    def _sample(self, engine: Engine, row: str) -> None:
+        """One row of one engine, and what the machine could do before and after."""
+        before = self._look()
+        rates = self._measure(engine, (row,))
+        after = self._look()
+        if row in rates:
+            self.samples.setdefault(key_of(engine), {}).setdefault(row, []).append(rates[row])
+            looks = self.looks.setdefault(key_of(engine), {}).setdefault(row, [])
+            looks.append({name: (before[name] + after[name]) / 2 for name in before})
 
     def _measure(self, engine: Engine, rows: tuple[str, ...]) -> Rates:
         start = time.monotonic()

@@ -33,7 +33,7 @@ def main() -> None:
     )
     plan = Plan(prefill=(), batch=(1,), context=options.context)
     report = bench_shape(twin, plan, bits=options.bits, machine=Machine(num_threads=options.threads)).as_json()
-    print(json.dumps({"dense": True, **report}))
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

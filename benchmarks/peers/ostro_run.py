@@ -16,6 +16,9 @@ _PLACES = {
     "decode8": ("decode_tokens_per_s", "8"),
 }
 """Where each row stands in the output."""
+_KEYS = ("prefill_tokens_per_s", "decode_tokens_per_s")
+SECONDS = 6
+"""Of each measurement, about."""
 _TWIN = Path(__file__).with_name("dense_twin.py")
 
 
@@ -31,16 +34,18 @@ class Ostro:
         self._shape = shape
 
     def measure(self, rows: Sequence[str]) -> Rates:
-        """One process measures all rows."""
-        report = parse(Command(self.name, self.command()).run())
+        """One process measures the rows."""
+        report = parse(Command(self.name, self.command(rows)).run(), rows)
         self.reports.append(report)
         return {row: report[key][size] for row, (key, size) in _PLACES.items() if row in rows}
 
-    def command(self) -> tuple[str, ...]:
-        """The command that measures all rows."""
+    def command(self, rows: Sequence[str]) -> tuple[str, ...]:
+        """The command that measures the rows."""
+        sizes = {key: [size for row, (k, size) in _PLACES.items() if k == key and row in rows] for key in _KEYS}
+        prefill, batch = (",".join(sizes[key]) or "none" for key in _KEYS)
         arguments = (
-            "bench", "--shape", self._shape, *self._options, "--prefill", PROMPT, "--batch", "1,8",
-            "--context", CONTEXT, "--json",
+            "bench", "--shape", self._shape, *self._options, "--prefill", prefill, "--batch", batch,
+            "--context", CONTEXT, "--seconds", SECONDS, "--json",
         )  # fmt: skip
         return (sys.executable, "-m", "ostro", *map(str, arguments))
 
@@ -54,15 +59,16 @@ class DenseTwin(Ostro):
         self.setting = f"the same active parameters, {bits} bits"
         self.rows = ("decode",)
 
-    def command(self) -> tuple[str, ...]:
+    def command(self, rows: Sequence[str]) -> tuple[str, ...]:
         """The command that measures its row."""
+        assert tuple(rows) == self.rows
         return (sys.executable, str(_TWIN), self._shape, *map(str, self._options), "--context", str(CONTEXT))
 
 
-def parse(output: str) -> dict[str, Any]:
-    """The JSON object that `ostro bench --json` prints. PeerError where a key is missing that is needed here.
+def parse(output: str, rows: Sequence[str]) -> dict[str, Any]:
+    """The JSON object that `ostro bench --json` prints. PeerError where a row is missing in it.
 
-    >>> parse('{"decode_tokens_per_s": {"1": 5.2}}')
+    >>> parse('{"decode_tokens_per_s": {"1": 5.2}}', ["prefill"])
     Traceback (most recent call last):
     ...
     peers.rows.PeerError: ostro bench printed no prefill_tokens_per_s['512'].
@@ -71,8 +77,7 @@ def parse(output: str) -> dict[str, Any]:
     if start < 0:
         raise PeerError(f"ostro bench printed no JSON but {output.strip()[-200:]!r}.")
     report: dict[str, Any] = json.loads(output[start:])
-    if "dense" not in report:
-        for key, size in _PLACES.values():
-            if size not in report.get(key, {}):
-                raise PeerError(f"ostro bench printed no {key}[{size!r}].")
+    for key, size in (_PLACES[row] for row in rows):
+        if size not in report.get(key, {}):
+            raise PeerError(f"ostro bench printed no {key}[{size!r}].")
     return report

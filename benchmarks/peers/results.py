@@ -14,12 +14,20 @@ from peers.alternate import Session
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An engine in a setting: `once` has a value for each row from the survey, `rounds` those of the rounds."""
+    """An engine in a setting: `once` has a value for each row from the survey, `rounds` those of the rounds, and
+    `looks` the machine's ceilings around each of these."""
 
     engine: str
     setting: str
     once: dict[str, float] = field(default_factory=dict)
     rounds: dict[str, list[float]] = field(default_factory=dict)
+    looks: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+
+    def relative(self, row: str, ceiling: str) -> float | None:
+        """The median over the rounds of the rate over the ceiling (in 10^9 a second) that was measured around it."""
+        pairs = zip(self.rounds.get(row, []), self.looks.get(row, []), strict=False)
+        found = [rate / (look[ceiling] * 1e9) for rate, look in pairs if look.get(ceiling)]
+        return statistics.median(found) if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,10 @@ class Results:
 def entries_of(session: Session) -> list[Entry]:
     """The entries of a session: what was measured in the rounds alone, then the others in the order of the survey."""
     keys = [*(key for key in session.samples if key not in session.surveyed), *session.surveyed]
-    return [Entry(*key, session.surveyed.get(key, {}), session.samples.get(key, {})) for key in keys]
+    return [
+        Entry(*key, session.surveyed.get(key, {}), session.samples.get(key, {}), session.looks.get(key, {}))
+        for key in keys
+    ]
 
 
 def spread(values: Sequence[float]) -> str:

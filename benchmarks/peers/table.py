@@ -13,6 +13,8 @@ OURS = "ostro"
 DENSE = "ostro, dense"
 """The dense model that a mixture of experts is compared with."""
 _PEER = "llama.cpp"
+_BOUND_BY = {"prefill": "int8_gops", "decode": "dram_gb_per_s"}
+"""The ceiling that a row is held against; a large batch is bound by both."""
 _OWN_SHARES = {"prefill": ("prefill_share", 512), "decode": ("decode_share", 1), "decode8": ("decode_share", 8)}
 
 
@@ -71,24 +73,48 @@ def _rows_table(results: Results) -> Iterator[str]:
             best = results.best(engine, row)
             if best is None:
                 continue
-            median = statistics.median(best.rounds[row])
             share = _share(results, best, row)
-            ratio = "" if engine == OURS or ours is None else f"{ours / median:.2f} x"
+            against = None if engine == OURS or ours is None else _ratio(results, engine, row)
+            ratio = "" if against is None else f"{against:.2f} x"
             yield f"| {title} | {engine} | {best.setting} | {spread(best.rounds[row])} | {_percent(share)} | {ratio} |"
+
+
+def _ratio(results: Results, engine: str, row: str) -> float | None:
+    """How many times as fast ostro is: rates over the ceiling at the time, or plain ones where none was looked at."""
+    ours, theirs = results.best(OURS, row), results.best(engine, row)
+    if ours is None or theirs is None:
+        return None
+    if row in _BOUND_BY:
+        mine, other = ours.relative(row, _BOUND_BY[row]), theirs.relative(row, _BOUND_BY[row])
+        if mine and other:
+            return mine / other
+    return statistics.median(ours.rounds[row]) / statistics.median(theirs.rounds[row])
 
 
 def _share(results: Results, entry: Entry, row: str) -> float | None:
     """The part of the ceiling that an engine's median comes to."""
     if entry.engine == OURS:
         return results.own_share(*_OWN_SHARES[row])
-    median = statistics.median(entry.rounds[row])
-    dram, int8 = results.ceiling("dram_gb_per_s"), results.ceiling("int8_gops")
-    if row == "prefill" and int8:
-        return results.prefill_operations / 512 * median / (int8 * 1e9)
+    if row not in _BOUND_BY:
+        return None
+    rate = entry.relative(row, _BOUND_BY[row])
+    ceiling = results.ceiling(_BOUND_BY[row])
+    if rate is None and ceiling:
+        rate = statistics.median(entry.rounds[row]) / (ceiling * 1e9)
     kind = entry.setting.split(",")[0]
-    if row == "decode" and dram and kind in results.decode_bytes:
-        return results.decode_bytes[kind] * median / (dram * 1e9)
-    return None
+    work = results.prefill_operations / 512 if row == "prefill" else results.decode_bytes.get(kind)
+    return None if rate is None or work is None else work * rate
+
+
+def _batch_bound(results: Results) -> float | None:
+    """How many times the tokens of batch 1 batch 8 can bring at most: read once, multiply eight times."""
+    rate, share = results.median(OURS, "decode"), results.own_share("decode_share", 1)
+    int8 = results.ceiling("int8_gops")
+    if not rate or not share or not int8:
+        return None
+    reading = share / rate
+    multiplying = 8 * results.prefill_operations / 512 / (int8 * 1e9)
+    return 8 * reading / max(reading, multiplying)
 
 
 def _percent(share: float | None) -> str:
@@ -115,19 +141,15 @@ def _verdict(value: float | None, bound: float, what: str) -> str:
 def _targets(results: Results) -> Iterator[tuple[str, float | None, float, float, str]]:
     """What, the value, what it must reach, what it aims at, and the unit."""
 
-    def against_peer(row: str) -> float | None:
-        ours, theirs = results.median(OURS, row), results.median(_PEER, row)
-        return ours / theirs if ours and theirs else None
-
     twins = [entry.rounds["decode"] for entry in results.entries if entry.engine == DENSE and entry.rounds]
     if twins:
         one, dense = results.median(OURS, "decode"), statistics.median(twins[0])
         yield "MoE: time per decoded token over a dense model", dense / one if one else None, 1.15, 1.05, "x"
         return
     yield "decode, batch 1: share of the DRAM bandwidth", results.own_share("decode_share", 1), 0.80, 0.92, "%"
-    yield f"decode, batch 1: against the best {_PEER}", against_peer("decode"), 1.4, 1.7, "x"
+    yield f"decode, batch 1: against the best {_PEER}", _ratio(results, _PEER, "decode"), 1.4, 1.7, "x"
     yield "prefill 512: share of the integer peak", results.own_share("prefill_share", 512), 0.45, 0.70, "%"
-    yield f"prefill 512: against the best {_PEER}", against_peer("prefill"), 1.6, 2.5, "x"
+    yield f"prefill 512: against the best {_PEER}", _ratio(results, _PEER, "prefill"), 1.6, 2.5, "x"
     one, eight = results.median(OURS, "decode"), results.median(OURS, "decode8")
     yield "decode at batch 8 (sum), against own batch 1", eight / one if one and eight else None, 5, 7, "x"
 
@@ -147,6 +169,17 @@ def _standing_notes(results: Results) -> Iterator[str]:
         "Peers run GGUF files of random blocks of the shape, the output matrix being Q6_K as llama.cpp's own quantizer "
         f"has it. A decode step reads {kinds} of them; `ostro bench` counts its own bytes. Ceilings are those above."
     )
+    if bound := _batch_bound(results):
+        yield (
+            f"At these ceilings batch 8 can bring at most {bound:.1f} times the tokens of batch 1: reading the weights "
+            "once, multiplying them eight times."
+        )
+    if any(entry.looks for entry in results.entries):
+        yield (
+            "The ceilings were measured before and after every run too. Shares of the peers, and 'ostro is', are of "
+            "rates over the mean of the two, so that it does not matter which engine met the machine in a better "
+            "moment; tokens/s are as they came, and so is the ratio of batch 8."
+        )
     yield (
         "All decode 64 tokens behind 128 (`ostro bench`: up to 100 in ten seconds, median of the steps; the peers' own "
         "programs give the mean of a run). Prefill is 512 tokens in one batch, once warm."

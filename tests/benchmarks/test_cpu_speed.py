@@ -202,20 +202,25 @@ REPORT = {
 
 
 def test_bench_output() -> None:
-    assert ostro_run.parse(json.dumps(REPORT)) == REPORT
+    rows = ("prefill", "decode", "decode8")
+    assert ostro_run.parse(json.dumps(REPORT), rows) == REPORT
     for key in ("prefill_tokens_per_s", "decode_tokens_per_s"):
         with pytest.raises(PeerError, match=key):
-            ostro_run.parse(json.dumps({**REPORT, key: {}}))
+            ostro_run.parse(json.dumps({**REPORT, key: {}}), rows)
     with pytest.raises(PeerError, match="no JSON"):
-        ostro_run.parse("")
-    assert ostro_run.parse('{"dense": true, "decode_tokens_per_s": {"1": 5.5}}')["dense"]
+        ostro_run.parse("", rows)
+    only = {"decode_tokens_per_s": {"1": 5.5}}
+    assert ostro_run.parse(json.dumps(only), ["decode"]) == only
 
 
 def test_the_command_of_ostro_is_one_that_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """Every option that is given stands in the command's own help."""
     from ostro.cli import main
 
-    command = ostro_run.Ostro("mistral-7b", 2, 4, 2).command()
+    ostro = ostro_run.Ostro("mistral-7b", 2, 4, 2)
+    command = ostro.command(("prefill", "decode8"))
+    assert command[command.index("--prefill") + 1 :][:3] == ("512", "--batch", "8")
+    assert "none" in ostro.command(("decode",))
     with pytest.raises(SystemExit):
         main(["bench", "--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
@@ -260,6 +265,18 @@ class Fake:
         return {row: self._speed * (10 if row == "prefill" else 1) for row in rows}
 
 
+def test_an_engine_gains_nothing_from_a_better_moment() -> None:
+    """Each run is held against what the machine could do around it."""
+    looks = iter([{"dram_gb_per_s": speed} for speed in (10.0, 10.0, 40.0, 40.0, 30.0, 50.0, 10.0, 10.0)])
+    session = Session(lambda _: None, lambda: next(looks))
+    ours, theirs = Fake("ostro", "4 bits", 4.0, []), Fake("llama.cpp", "Q4_0", 8.0, [])
+    session.rounds([ours, theirs], {("ostro", "4 bits"): ("decode",), ("llama.cpp", "Q4_0"): ("decode",)}, 2)
+    found = {entry.engine: entry.relative("decode", "dram_gb_per_s") for entry in entries_of(session)}
+    assert found["ostro"] == pytest.approx(statistics.median([4 / 10e9, 4 / 40e9]))
+    assert found["llama.cpp"] == pytest.approx(statistics.median([8 / 40e9, 8 / 10e9]))
+    assert Entry("x", "y", {}, {"decode": [1.0]}).relative("decode", "dram_gb_per_s") is None
+
+
 def test_rounds_alternate_and_only_the_best_take_part() -> None:
     journal: list[str] = []
     peers = [Fake("llama.cpp", name, speed, journal) for name, speed in (("a", 1.0), ("b", 3.0), ("c", 2.0))]
@@ -272,7 +289,8 @@ def test_rounds_alternate_and_only_the_best_take_part() -> None:
     assert session.notes == ["llama.cpp (d): out of memory"]
     journal.clear()
     session.rounds([ours, *peers], {**wanted, ("ostro", "4 bits"): ours.rows}, 2)
-    assert journal == ["ostro 4 bits prefill decode", "llama.cpp b prefill decode"] * 2
+    each = ["ostro 4 bits prefill", "llama.cpp b prefill", "ostro 4 bits decode", "llama.cpp b decode"]
+    assert journal == each * 2
     assert session.samples[("ostro", "4 bits")] == {"prefill": [40.0, 40.0], "decode": [4.0, 4.0]}
     assert [(entry.setting, bool(entry.rounds)) for entry in entries_of(session)] == [
         ("4 bits", True), ("a", False), ("b", True), ("c", False),
