@@ -24,13 +24,14 @@ Scales lie beside the codes; their form is a letter behind the width, 16 outputs
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from ostro.pages import in_huge_pages
 
 Bytes = npt.NDArray[np.uint8]
 Float32 = npt.NDArray[np.float32]
@@ -88,24 +89,6 @@ CODEBOOKS = {"int4": INT4, "nf4": NF4}
 """Those that floats can be rounded to, by the names that users give."""
 
 
-_HUGE_PAGE = 1 << 21
-
-
-def _memory(size: int) -> Bytes:
-    """Bytes to be written. Large ones begin with a huge page: matrices are read from end to end at every token, and
-    looking up pages of 4 KiB costs a tenth of that (a quarter on a virtual machine)."""
-    if size < _HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(size, np.uint8)
-    area = mmap.mmap(-1, size + _HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    memory = np.frombuffer(area, np.uint8)
-    skipped = -memory.ctypes.data % _HUGE_PAGE  # never touched, so no memory of it is taken
-    try:  # whole pages only: the last would take more than is needed of it
-        area.madvise(mmap.MADV_HUGEPAGE, skipped, size // _HUGE_PAGE * _HUGE_PAGE)
-    except OSError:  # a kernel without them
-        pass
-    return memory[skipped : skipped + size]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedTensor:
     """A matrix (rows, cols) in one of `PACKINGS`: `codes` and `scales` are dense uint8 of the shapes named there.
@@ -130,7 +113,7 @@ class PackedTensor:
         """One with memory of its own, to be written: huge pages where the system has them."""
         codes, scales = PACKINGS[kind].codes_shape(*shape), PACKINGS[kind].scales_shape(*shape)
         size = int(np.prod(codes))
-        memory = _memory(size + int(np.prod(scales)))
+        memory = in_huge_pages(size + int(np.prod(scales)))
         return cls(kind, shape, memory[:size].reshape(codes), memory[size:].reshape(scales), codebook)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,7 @@ from ostro.errors import BackendError
 from ostro.ops.batch import ForwardBatch, Int32
 from ostro.ops.dtypes import DTYPES
 from ostro.ops.threads import decide_threads
+from ostro.pages import in_small_pages
 
 try:
     from ostro import _native
@@ -181,13 +183,14 @@ class CpuOps:
     def kv_pool(
         self, num_layers: int, num_blocks: int, block_size: int, num_kv_heads: int, head_dim: int, dtype: str
     ) -> CpuKVPool:
-        """Zeroed memory; the system gives the pages when they are first written."""
+        """Zeroed memory; the system gives the pages, small ones, when they are first written."""
         if dtype not in KV_DTYPES:
             raise BackendError(f"A K/V cache of dtype {dtype!r} is not known; choose one of {', '.join(KV_DTYPES)}.")
         shape = (num_layers, num_blocks, num_kv_heads, block_size, kv_row_bytes(dtype, head_dim))
         if min(shape) < 1:
             raise BackendError(f"Every number of a K/V cache must be at least 1, not {shape}.")
-        return CpuKVPool(np.zeros(shape, np.uint8), np.zeros(shape, np.uint8), KV_KINDS[dtype], head_dim)
+        keys, values = (in_small_pages(prod(shape)).reshape(shape) for _ in range(2))
+        return CpuKVPool(keys, values, KV_KINDS[dtype], head_dim)
 
     def attention(
         self,
