@@ -62,12 +62,12 @@ def changed(folder: Path, change: Callable[[Float32], Float32]) -> LLM:
 
 
 def test_eight_bits() -> None:
-    """The weights alone are within a hundredth; with activations rounded to bytes as well it was 1.07 %."""
+    """Within a hundredth, activations rounded to bytes included."""
     exact = logits(LLM(STORIES, backend="reference"))
     weights_alone = logits(LLM(STORIES, backend="reference", quantize=8))
     assert np.linalg.norm(weights_alone - exact) < 0.01 * np.linalg.norm(exact)
     found = logits(LLM(STORIES, backend="cpu", quantize=8))
-    assert np.linalg.norm(found - exact) < 0.0125 * np.linalg.norm(exact)
+    assert np.linalg.norm(found - exact) < 0.01 * np.linalg.norm(exact)
     assert divergence(exact, found) < 0.005
 
 

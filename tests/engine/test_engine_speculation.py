@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from drafters import Guess, Scripted, oracle, partly
+from drafting import MODELS, PIECES, always, answers, engine, steps
 from engine_models import (
     EOS,
     VOCAB,
     RowwiseOps,
-    WordTokenizer,
     generate,
     make_core,
     prompts,
@@ -23,46 +22,9 @@ from engine_models import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostro.engine import CompletionOutput, EngineConfig, EngineCore, RequestOutput, SamplingParams
-from ostro.errors import BackendError, RequestError
+from ostro.engine import EngineConfig, EngineCore, SamplingParams
+from ostro.errors import RequestError
 from ostro.ops import get_ops
-
-PIECES = [bytes([65 + i % 26]) * (1 + i // 26) for i in range(VOCAB - 3)]
-TOKENIZER: Any = WordTokenizer(PIECES)
-MODELS: dict[str, dict[str, Any]] = {
-    "dense": {},
-    "window of 1": {"sliding_windows": (1, 1)},
-    "window of 6": {"sliding_windows": (6, 6)},
-    "window in one layer": {"sliding_windows": (5, None)},
-    "experts": {"num_local_experts": 4, "num_experts_per_tok": 2, "family": "mixtral"},
-}
-
-
-def engine(model: str = "dense", guess: Guess | None = None, ops: Any = None, **options: Any) -> EngineCore:
-    """An engine that drafts whenever it can: what `guess` says, or by prompt lookup."""
-    config = tiny_config(**MODELS[model])
-    ops = ops or get_ops("cpu", num_threads=1)
-    options = {"speculation": "draft-model" if guess else "prompt-lookup", "block_size": 4, "num_blocks": 64} | options
-    draft = Scripted(guess) if guess else None
-    weights = tiny_weights(config, ops)
-    return EngineCore(ops, config, weights, tokenizer=TOKENIZER, engine_config=EngineConfig(**options), draft=draft)
-
-
-def answers(core: EngineCore, requests: list[tuple[list[int], SamplingParams]]) -> list[list[CompletionOutput]]:
-    for i, (prompt, params) in enumerate(requests):
-        core.add_request(str(i), prompt, params)
-    outputs = run_all(core)
-    assert core.cache.pool.num_used == 0
-    return [outputs[str(i)].outputs for i in range(len(requests))]
-
-
-def steps(core: EngineCore, prompt: list[int], params: SamplingParams) -> tuple[int, RequestOutput]:
-    core.add_request("only", prompt, params)
-    count = 0
-    while core.has_unfinished:
-        outputs = core.step()
-        count += 1
-    return count, outputs[0]
 
 
 @st.composite
@@ -143,11 +105,6 @@ def test_drafts_that_are_partly_right_give_the_same_answers(
     whole = [prompt + answer.token_ids for (prompt, _), found in zip(requests, plain, strict=True) for answer in found]
     core = engine(model, partly(oracle(whole), rights, VOCAB), max_draft_tokens=max_draft_tokens, **size)
     assert answers(core, requests) == plain
-
-
-def always(*draft: int) -> Guess:
-    """The same draft, whatever was said."""
-    return lambda _sequence, _limit: list(draft)
 
 
 HOSTILE: dict[str, Guess] = {
@@ -304,97 +261,6 @@ def test_a_windowed_text_longer_than_the_pool() -> None:
     output = generate(engine("window of 6", **sizes), [1, 5, 6], params)
     assert output.outputs == plain.outputs
     assert output.num_accepted_tokens > 0
-
-
-def test_an_interrupted_step_can_be_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C between two tokens of a draft, or while drafts are computed."""
-    from ostro.engine import choosing
-
-    requests = [(prompt, SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)) for prompt in prompts(3)]
-    plain = answers(engine(speculation="off"), requests)
-    core = engine(guess=oracle([p + a[0].token_ids for (p, _), a in zip(requests, plain, strict=True)]))
-    calls = iter(range(10**6))
-
-    def interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any) -> Any:
-            if next(calls) % 5 == 4:
-                raise KeyboardInterrupt
-            return function(*args)
-
-        return call
-
-    monkeypatch.setattr(choosing.sampler, "choose", interrupted(choosing.sampler.choose))
-    core._runner.forward = interrupted(core._runner.forward)  # type: ignore[method-assign]
-    for i, (prompt, params) in enumerate(requests):
-        core.add_request(str(i), prompt, params)
-    outputs: dict[str, RequestOutput] = {}
-    interruptions = 0
-    while core.has_unfinished:
-        try:
-            outputs |= {output.request_id: output for output in core.step()}
-        except KeyboardInterrupt:
-            interruptions += 1
-    assert interruptions > 5
-    assert [outputs[str(i)].outputs for i in range(3)] == plain
-
-
-def test_a_damaged_row_of_a_draft_ends_one_request() -> None:
-    import numpy as np
-
-    requests = [(prompt, SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)) for prompt in prompts(2)]
-    plain = answers(engine(speculation="off"), requests)
-    texts = [prompt + found[0].token_ids for (prompt, _), found in zip(requests, plain, strict=True)]
-    core = engine(guess=oracle(texts), max_draft_tokens=4)
-    logits = core._runner.logits
-
-    def damaged(hidden: Any) -> Any:
-        scores = logits(hidden).copy()
-        if len(scores) == 10:
-            scores[7] = np.nan  # of the second request, in the middle of its draft
-        return scores
-
-    core._runner.logits = damaged  # type: ignore[method-assign]
-    for i, (prompt, params) in enumerate(requests):
-        core.add_request(str(i), prompt, params)
-    outputs = run_all(core)
-    assert outputs["0"].outputs == plain[0]
-    assert isinstance(outputs["1"].error, BackendError)
-    bad = outputs["1"].outputs[0]
-    assert bad.finish_reason == "abort"
-    assert bad.token_ids == plain[1][0].token_ids[: len(bad.token_ids)]
-    assert core.cache.pool.num_used == 0
-
-
-def test_scoring_beside_drafts() -> None:
-    import numpy as np
-
-    text = prompts(1, low=38)[0]
-    alone = engine(speculation="off").logits(text)
-    params = SamplingParams(temperature=0, max_tokens=30, ignore_eos=True)
-    plain = generate(engine(speculation="off"), [5, 6, 7] * 3, params)
-    core = engine(max_num_batched_tokens=9)
-    core.add_request("beside", [5, 6, 7] * 3, params)
-    for _ in range(4):
-        core.step()
-    assert np.array_equal(core.logits(text), alone)
-    assert run_all(core)["beside"].outputs == plain.outputs
-
-
-def test_drafters_forget_what_has_ended() -> None:
-    core = engine(guess=always(5))
-    drafter = core._speculator._drafters[0]  # type: ignore[union-attr]
-    assert isinstance(drafter, Scripted)
-    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True, n=2)
-    for i, prompt in enumerate(prompts(3)):
-        core.add_request(str(i), prompt, params)
-    for _ in range(6):
-        core.step()
-    assert len(drafter.known) > 0
-    core.abort("1")
-    run_all(core)
-    assert drafter.known == set()
-    assert core._speculator._acceptance == {}  # type: ignore[union-attr]
-    assert core._speculator._kinds == {}  # type: ignore[union-attr]
 
 
 def test_auto_drafts_where_rows_are_independent() -> None:

@@ -14,7 +14,7 @@ from ostro.ops.base import Ops
 from ostro.ops.cpu import CpuOps, _native
 
 REFERENCE = get_ops("reference")
-ROWS = (1, 2, 5, 64, 67, 131)
+ROWS = (1, 2, 5, 11, 16, 67, 131)
 
 
 @pytest.fixture
@@ -52,15 +52,35 @@ def test_every_backend_agrees_where_rounding_changes_nothing(ops: Ops, kind: str
 
 @pytest.mark.parametrize("kind", PACKED_KINDS)
 def test_rows_do_not_depend_on_company(isa: str, kind: str, rng: np.random.Generator) -> None:
+    codebook = UNSIGNED4 if kind in ("P4M", "P4K") else INT4  # what such weights mostly have
     for cols in packed_columns(kind)[1:]:
-        weight, x = packed(rng, kind, 77, cols), floats(rng, 135, cols)
+        weight, x = packed(rng, kind, 77, cols, codebook), floats(rng, 135, cols)
         one = CpuOps(1)
         all_rows = one.linear(x, one.weight(weight))
         for ops in (one, CpuOps(2), CpuOps(3)):
             w = ops.weight(weight)
             assert same_bits(ops.linear(x, w), all_rows)
-            for start, end in ((0, 1), (3, 5), (63, 65), (64, 128), (20, 37), (130, 135)):
+            for start, end in ((0, 1), (3, 5), (63, 65), (64, 128), (20, 37), (40, 55), (130, 135)):
                 assert same_bits(ops.linear(x[start:end], w), all_rows[start:end])
+
+
+@pytest.mark.parametrize("kind", ["P4G", "P6S", "P8"])
+def test_logits_take_activations_in_two_bytes(isa: str, kind: str, rng: np.random.Generator) -> None:
+    """They are a hundred times nearer than those of one byte, and the same bits in any company."""
+    one, two, cols = CpuOps(1), CpuOps(3), packed_columns(kind)[-1]
+    weight, x = packed(rng, kind, 77, cols), floats(rng, 70, cols)
+    x[3] = 0
+    found = one.logits(x, one.weight(weight))
+    exact = x.astype(np.float64) @ weight.dequantize().T.astype(np.float64)
+    error, coarse = (np.linalg.norm(each - exact) for each in (found, one.linear(x, one.weight(weight))))
+    assert error < coarse / 100
+    assert not found[3].any()
+    for start, end in ((0, 1), (3, 5), (20, 37), (0, 70)):
+        assert same_bits(two.logits(x[start:end], two.weight(weight)), found[start:end])
+    x[5, 7] = np.nan
+    assert np.isnan(one.logits(x, one.weight(weight))[5]).all()
+    head = floats(rng, 10, cols)
+    assert same_bits(one.logits(x[:3], one.weight(head)), one.linear(x[:3], one.weight(head)))
 
 
 def test_kernel_sets_with_the_same_arithmetic_agree(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:

@@ -77,6 +77,13 @@ void linear(const Runtime& self, const Floats& x, const Weight& weight, const Fl
     self.linear(x.data(), dim(x, 0), weight.view, out.data());
 }
 
+void logits(const Runtime& self, const Floats& x, const Weight& weight, const FloatsOut& out) {
+    expect(dim(x, 1) == weight.view.cols, "logits of x (T, K) needs a weight (N, K)");
+    expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == weight.view.rows, "logits needs out (T, N)");
+    nb::gil_scoped_release release;
+    self.logits(x.data(), dim(x, 0), weight.view, out.data());
+}
+
 void linear_add(const Runtime& self, const Floats& x, const Weight& weight, const Floats& residual,
                 const FloatsOut& out) {
     expect(dim(x, 1) == weight.view.cols, "linear_add of x (T, K) needs a weight (N, K)");
@@ -210,6 +217,7 @@ NB_MODULE(_native, m) {
         .def("embedding", &embedding, "table"_a, "ids"_a.noconvert(), "out"_a.noconvert())
         .def("rms_norm", &rms_norm, "x"_a.noconvert(), "weight"_a, "eps"_a, "out"_a.noconvert())
         .def("linear", &linear, "x"_a.noconvert(), "weight"_a, "out"_a.noconvert())
+        .def("logits", &logits, "x"_a.noconvert(), "weight"_a, "out"_a.noconvert())
         .def("linear_add", &linear_add, "x"_a.noconvert(), "weight"_a, "residual"_a.noconvert(), "out"_a.noconvert())
         .def("qkv", &qkv, "x"_a.noconvert(), "norm"_a, "eps"_a, "wq"_a, "wk"_a, "wv"_a, "table"_a.noconvert(),
              "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert())

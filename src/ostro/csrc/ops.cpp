@@ -115,6 +115,11 @@ void Runtime::linear(const float* x, int64_t T, const WeightView& weight, float*
     project(x, T, {{&weight, out, nullptr}});
 }
 
+void Runtime::logits(const float* x, int64_t T, const WeightView& weight, float* out) const {
+    if (T == 0 || !is_packed(weight.kind)) return linear(x, T, weight, out);
+    packed_logits(kernels_, num_threads_, x, T, weight, out);
+}
+
 void Runtime::project(const float* x, int64_t T, const std::vector<Projection>& jobs) const {
     if (T == 0) return;
     std::vector<Projection> packed;

@@ -56,6 +56,7 @@ class Runtime {
     void embedding(const WeightView& table, const int32_t* ids, int64_t T, float* out) const;
     void rms_norm(const float* x, int64_t T, const WeightView& weight, float eps, float* out) const;
     void linear(const float* x, int64_t T, const WeightView& weight, float* out) const;
+    void logits(const float* x, int64_t T, const WeightView& weight, float* out) const;
     void rope_table(const int32_t* positions, int64_t T, const float* inv_freq, int64_t half, float* cos_sin) const;
     void rotary(float* x, int64_t T, int64_t num_heads, const float* cos_sin, int64_t half) const;
     void swiglu(const float* gate, const float* up, int64_t count, float* out) const;

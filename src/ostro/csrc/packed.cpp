@@ -213,6 +213,28 @@ void packed_linears(const Kernels& kernels, int num_threads, const RoundedRows& 
     });
 }
 
+void packed_logits(const Kernels& kernels, int num_threads, const float* x, int64_t T, const WeightView& weight,
+                   float* y) {
+    const int64_t K = weight.cols, N = weight.rows;
+    const RoundedRows both(2 * T, K);
+    const auto round = [&](const float* row, int64_t t) {
+        kernels.round_rows({row, K, K, t, t + 1, 2 * T, both.data()});
+    };
+    parallel_for(T * K < ROUND_ON_THREADS ? 1 : num_threads, T, [&](int64_t t) {
+        const float* row = x + t * K;
+        round(row, t);
+        float* rest = thread_scratch(K);
+        for (int64_t k = 0; k < K; ++k) {
+            const RowGroup& group = both.data()[k / GROUP * 2 * T + t];
+            rest[k] = row[k] - group.scale * static_cast<float>(group.q[k % GROUP]);
+        }
+        round(rest, T + t);
+    });
+    std::vector<float> sums(static_cast<size_t>(2 * T * N));
+    packed_linears(kernels, num_threads, both, {{&weight, sums.data(), nullptr}});
+    for (int64_t i = 0; i < T * N; ++i) y[i] = sums[static_cast<size_t>(i)] + sums[static_cast<size_t>(T * N + i)];
+}
+
 RoundedRows packed_gated(const Kernels& kernels, int num_threads, const RoundedRows& x, const WeightView& gate,
                          const WeightView& up) {
     RoundedRows out(x.rows(), gate.rows);

@@ -43,6 +43,10 @@ struct Projection {
 
 void packed_linears(const Kernels& kernels, int num_threads, const RoundedRows& x, const std::vector<Projection>& jobs);
 
+// y (T, rows of the weight) = x (T, K) times the weight, x in two bytes: what the first leaves is rounded once more.
+void packed_logits(const Kernels& kernels, int num_threads, const float* x, int64_t T, const WeightView& weight,
+                   float* y);
+
 // silu(x gate) * (x up), rounded for the layer that takes it: no float32 of it is ever written to memory.
 RoundedRows packed_gated(const Kernels& kernels, int num_threads, const RoundedRows& x, const WeightView& gate,
                          const WeightView& up);

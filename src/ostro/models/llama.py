@@ -94,4 +94,4 @@ def decoder_layer(
 
 def logits(ops: Ops, weights: LlamaWeights, hidden: Array) -> Array:
     """Scores over the vocabulary for hidden (R, D): (R, V)."""
-    return ops.linear(hidden, weights.lm_head)
+    return ops.logits(hidden, weights.lm_head)

@@ -118,6 +118,9 @@ class Ops(Protocol):
     ) -> tuple[Array, Array, Array]:
         """q (T, H * d), k and v (T, G * d) of the normed x (T, D), q and k rotated."""
 
+    def logits(self, x: Array, head: Weight) -> Array:
+        """`linear` for the output head (V, D), with activations as exact as the backend can have them at no cost."""
+
     def linear_add(self, x: Array, weight: Weight, residual: Array) -> Array:
         """residual (T, N) + x (T, K) times the transpose of weight (N, K)."""
 

@@ -139,6 +139,12 @@ class CpuOps:
         self._native.linear(_dense("x", x, np.float32, 2), weight, out)
         return out
 
+    def logits(self, x: Float32, head: Weight) -> Float32:
+        """(T, D) x (V, D) -> (T, V). A packed head meets x in two bytes: reading it leaves time for that."""
+        out = np.empty((len(x), head.rows), np.float32)
+        self._native.logits(_dense("x", x, np.float32, 2), head, out)
+        return out
+
     def linear_add(self, x: Float32, weight: Weight, residual: Float32) -> Float32:
         """residual + (T, K) x (N, K) -> (T, N)."""
         out = np.empty((len(x), weight.rows), np.float32)

@@ -6,7 +6,7 @@ from ostro.ops.base import Array, Expert, Ops, Qkv, Weight
 
 
 class Unfused:
-    """Mixin of `qkv`, `linear_add` and `feed_forward` for a class that has the plain operations of `Ops`."""
+    """Mixin of `qkv`, `logits`, `linear_add` and `feed_forward` for a class that has the plain operations of `Ops`."""
 
     def qkv(
         self: Ops, x: Array, norm: Weight, eps: float, weights: Qkv, rope: Array, num_heads: int, num_kv_heads: int
@@ -15,6 +15,10 @@ class Unfused:
         h = self.rms_norm(x, norm, eps)
         q, k, v = (self.linear(h, weight) for weight in weights)
         return self.rotary(q, rope, num_heads), self.rotary(k, rope, num_kv_heads), v
+
+    def logits(self: Ops, x: Array, head: Weight) -> Array:
+        """Projection."""
+        return self.linear(x, head)
 
     def linear_add(self: Ops, x: Array, weight: Weight, residual: Array) -> Array:
         """Projection, sum."""

@@ -77,9 +77,7 @@ def quantize_model(
     already or damaged, and for a packed tensor that is not what its format should make of the source's.
     """
     quantization = quantization_of(bits, codebook)
-    if not report and (text is not None or max_tokens is not None):
-        name = "text" if text is not None else "max_tokens"
-        raise RequestError(f"{name} is given, but nothing is compared without a report: leave it out.", param=name)
+    _check_wanted(report, text=text, max_tokens=max_tokens)
     source = open_checkpoint(resolve(model, revision=revision, offline=offline))
     tell = progress or _ignore
     windows = _windows(source, text, MAX_TOKENS if max_tokens is None else max_tokens) if report else []
@@ -93,10 +91,8 @@ def quantize_model(
         threads = decide_threads().count if num_threads is None else num_threads
         weights_done = _counted(tell, "verifying", conversion.num_weights)
         fidelity = verify(source, packed, weights_done, num_threads=threads)
-        comparison = None
-        if ops is not None:
-            steps = _counted(tell, "comparing", num_steps(source.config))
-            comparison = compare(ops, source, packed, windows, steps)
+        steps = _counted(tell, "comparing", num_steps(source.config))
+        comparison = None if ops is None else compare(ops, source, packed, windows, steps)
         finished = Report(
             source=_shown(model),
             source_form=source.form,
@@ -114,6 +110,12 @@ def quantize_model(
         write_text(folder / REPORT, markdown(finished))
         write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"report": finished.to_dict()})
     return finished
+
+
+def _check_wanted(report: bool, **given: object) -> None:
+    for name, value in given.items():
+        if not report and value is not None:
+            raise RequestError(f"{name} is given, but nothing is compared without a report: leave it out.", param=name)
 
 
 def _shown(model: str | Path) -> str:
