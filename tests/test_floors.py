@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     "models": 3,
     "cache": 4,
     "engine": 5,
-    "llm": 6, "transformers": 6,
+    "llm": 6, "transformers": 6, "embeddings": 6,
     "quantize": 7, "evaluate": 7, "finetune": 7, "rag": 7, "bench": 7,
     "server": 8, "cli": 8,
 }  # fmt: skip

@@ -9,6 +9,7 @@
     ├── PromptError            messages that cannot be rendered (carries the index of the message)
     ├── RequestError           a sampling parameter or a prompt that is out of range (carries the parameter)
     │   └── ContextLengthError     the prompt does not fit (carries the numbers)
+    │       └── InputLengthError       a text to embed is longer than the embedder takes
     ├── BackendError           a backend that is not here or cannot do what is asked
     └── MissingExtraError      an optional package is not installed (names the extra)
 
@@ -81,6 +82,22 @@ class ContextLengthError(RequestError):
             f"This model's maximum context length is {max_model_len} tokens. However, your prompt has "
             f"{num_prompt_tokens} tokens{asked}: {remedy}.",
             param="max_tokens" if self.max_tokens_possible else "prompt",
+        )
+
+
+class InputLengthError(ContextLengthError):
+    """A text to embed is longer than the embedder takes; `index` is its position among the inputs."""
+
+    def __init__(self, index: int, num_tokens: int, max_tokens: int) -> None:
+        self.index = index
+        self.num_prompt_tokens = num_tokens
+        self.max_model_len = max_tokens
+        self.max_tokens_possible = 0
+        RequestError.__init__(
+            self,
+            f"This model's maximum context length is {max_tokens} tokens. However, input {index} has {num_tokens} "
+            "tokens: split it into shorter texts, or have its end cut off (truncate=True).",
+            param="input",
         )
 
 

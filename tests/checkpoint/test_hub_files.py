@@ -187,3 +187,28 @@ def test_every_file_that_the_tokenizer_loader_reads_is_fetched() -> None:
 
 def test_configuration_and_tokenizer_are_two_lists() -> None:
     assert not set(CONFIG_FILES) & set(TOKENIZER_FILES)
+
+
+E5 = [
+    ".gitattributes", "1_Pooling/config.json", "README.md", "config.json", "model.safetensors", "modules.json",
+    "onnx/config.json", "onnx/model.onnx", "onnx/model_O4.onnx", "openvino/openvino_model.bin", "pytorch_model.bin",
+    "sentence_bert_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+]  # fmt: skip
+STATIC = [
+    "README.md", "modules.json", "config_sentence_transformers.json", "0_StaticEmbedding/model.safetensors",
+    "0_StaticEmbedding/tokenizer.json", "2_Dense/config.json", "2_Dense/model.safetensors",
+]  # fmt: skip
+
+
+def test_embedding_models_with_their_modules() -> None:
+    assert select_files(E5) == [
+        "1_Pooling/config.json", "config.json", "model.safetensors", "modules.json", "sentence_bert_config.json",
+        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    assert select_files(STATIC) == STATIC[1:]
+
+
+def test_folders_of_modules_are_not_taken_without_a_modules_json() -> None:
+    assert "1_Pooling/config.json" not in select_files([name for name in E5 if name != "modules.json"])
+    with pytest.raises(ModelNotFoundError, match="no model"):
+        select_files([name for name in STATIC if name != "modules.json"])

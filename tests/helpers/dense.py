@@ -31,6 +31,15 @@ def whole_batch(num_tokens: int, token_ids: npt.NDArray[np.int32], block_size: i
 
 def dense_logits(ops: Ops, config: ModelConfig, weights: llama.LlamaWeights, ids: list[int]) -> npt.NDArray[np.float32]:
     """Logits (T, V) of one sequence, float32 K/V."""
+    return ops.to_numpy(llama.logits(ops, weights, _hidden(ops, config, weights, ids)))
+
+
+def dense_hidden(ops: Ops, config: ModelConfig, weights: llama.LlamaWeights, ids: list[int]) -> npt.NDArray[np.float32]:
+    """Final, normed hidden states (T, D) of one sequence, float32 K/V."""
+    return ops.to_numpy(_hidden(ops, config, weights, ids))
+
+
+def _hidden(ops: Ops, config: ModelConfig, weights: llama.LlamaWeights, ids: list[int]) -> Any:
     token_ids = np.asarray(ids, dtype=np.int32)
     batch = whole_batch(len(ids), token_ids)
     pool = ops.kv_pool(
@@ -40,5 +49,4 @@ def dense_logits(ops: Ops, config: ModelConfig, weights: llama.LlamaWeights, ids
     def attend(layer: int, q: Any, k: Any, v: Any) -> Any:
         return ops.attention(q, k, v, pool, layer, batch, config.sliding_windows[layer])
 
-    hidden = llama.hidden_states(ops, config, weights, token_ids, batch.positions, attend)
-    return ops.to_numpy(llama.logits(ops, weights, hidden))
+    return llama.hidden_states(ops, config, weights, token_ids, batch.positions, attend)

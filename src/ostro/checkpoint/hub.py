@@ -257,9 +257,9 @@ def _missing(folder: Path, files: list[str]) -> list[str]:
             except (ValueError, KeyError, AttributeError, TypeError, OSError):
                 raise CheckpointError(f"{folder / name}: no index of safetensors: download it again.") from None
             missing += [shard for shard in sorted(map(str, shards)) if not (folder / shard).is_file()]
-    if not {"config.json", "params.json"} & set(files):
+    if not {"config.json", "params.json", "modules.json"} & set(files):
         missing.append("config.json")
-    if not any(name.startswith(_TOKENIZERS) for name in files):
+    if not any(name.rpartition("/")[2].startswith(_TOKENIZERS) for name in files):
         missing.append("a tokenizer (" + ", ".join(_TOKENIZERS) + ")")
     return list(dict.fromkeys(missing))
 

@@ -20,7 +20,16 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 """Names, as patterns, of every file that the tokenizer loader reads."""
 
-_SMALL_FILES = (*CONFIG_FILES, *TOKENIZER_FILES, "packed.json")  # the last is part of weights that ostro packed
+EMBEDDING_FILES = ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json")
+"""What makes a repository one of sentence-transformers; each module may have a folder of its own beside them."""
+
+_MODULE_FILE = re.compile(r"\d+_\w+/(config|tokenizer|tokenizer_config)\.json|\d+_\w+/model\.safetensors", re.ASCII)
+_SMALL_FILES = (
+    *CONFIG_FILES,
+    *TOKENIZER_FILES,
+    *EMBEDDING_FILES,
+    "packed.json",
+)  # the last is part of weights that ostro packed
 _INDEX = ".safetensors.index.json"
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf|\.safetensors)", re.DOTALL)
 _NO_MODELS = re.compile(
@@ -33,9 +42,9 @@ def select_files(names: Sequence[str], gguf: str | None = None) -> list[str]:
     """The files to fetch, in the order of `names`, out of all `names` of a repository (paths with "/").
 
     For a safetensors checkpoint: configuration, tokenizer and the weights of the Hugging Face form (`model*`), or of
-    the native form (`consolidated*`) where the former is not there. With `gguf`, the GGUF file whose name is or
-    contains it, case ignored ("Q4_K_M"), with all its parts and nothing else. A repository of GGUF files alone
-    needs no `gguf` when it holds one model.
+    the native form (`consolidated*`) where the former is not there; of an embedding model its modules too. With
+    `gguf`, the GGUF file whose name is or contains it, case ignored ("Q4_K_M"), with all its parts and nothing else.
+    A repository of GGUF files alone needs no `gguf` when it holds one model.
 
     Raises `ModelNotFoundError` when there are no weights that ostro reads, or when the choice of GGUF is not clear.
     """
@@ -43,8 +52,10 @@ def select_files(names: Sequence[str], gguf: str | None = None) -> list[str]:
         return _chosen_gguf(names, gguf)
     top = [name for name in names if "/" not in name]
     weights = _weights(top, "model") or _weights(top, "consolidated")
-    if weights:
-        return [name for name in top if name in weights or any(fnmatch.fnmatchcase(name, p) for p in _SMALL_FILES)]
+    modules = {name for name in names if "modules.json" in top and _MODULE_FILE.fullmatch(name)}
+    if weights or any(name.endswith(".safetensors") for name in modules):
+        wanted = weights | modules
+        return [name for name in names if name in wanted or _is_small(name)]
     if _gguf_models(names):
         return _chosen_gguf(names, None)
     if any(name.endswith(_PICKLES) for name in names):
@@ -64,6 +75,10 @@ def missing_parts(files: Sequence[str]) -> list[str]:
         expected = (f"{stem}-{number:05}-of-{count}{suffix}" for number in range(1, int(count) + 1))
         missing += [name for name in expected if name not in files]
     return missing
+
+
+def _is_small(name: str) -> bool:
+    return "/" not in name and any(fnmatch.fnmatchcase(name, pattern) for pattern in _SMALL_FILES)
 
 
 def _weights(top: Sequence[str], stem: str) -> set[str]:

@@ -12,7 +12,11 @@ REQUIRED = (
     "numpy", "ml_dtypes", "tokenizers", "tiktoken", "mistral-common", "sentencepiece", "huggingface_hub", "jinja2",
     "typer", "rich", "prompt_toolkit",
 )  # fmt: skip
-EXTRAS: Mapping[str, tuple[str, ...]] = {"torch": ("torch", "safetensors"), "plot": ("matplotlib",)}
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "torch": ("torch", "safetensors"),
+    "embeddings": ("wordllama",),
+    "plot": ("matplotlib",),
+}
 """Packages of every extra of pyproject.toml that is meant for users."""
 
 

@@ -109,6 +109,8 @@ _OWN_NAMES = {
     "report": "--no-report",
     **{name: f"--{name}" for name in ("shape", "layers", "bits", "codebook", "prefill", "batch", "context", "seconds")},
     **{name: f"--{name}" for name in ("out", "overwrite", "quantize", "text")},
+    "input_type": "--input-type",
+    **{name: f"--{name}" for name in ("dimensions", "pooling", "truncate", "backend", "device")},
 }
 OPTION_NAMES = {f.name: "--" + f.name.replace("_", "-") for f in fields(AllSamplingOptions)} | _OWN_NAMES
 """Options by the names that the parameters have in Python."""

@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <memory>
 
 #include "bindings.h"
@@ -24,6 +25,7 @@ using Floats = Array<const float, 2>;
 using FloatsOut = Array<float, 2>;
 using Bytes = Array<const uint8_t, 1>;
 using Ints = Array<const int32_t, 1>;
+using Vector = Array<const float, 1>;
 using PoolArray = nb::ndarray<uint8_t, nb::ndim<5>, nb::c_contig, nb::device::cpu>;
 
 int64_t dim(const auto& array, size_t axis) { return static_cast<int64_t>(array.shape(axis)); }
@@ -145,6 +147,35 @@ void swiglu(const Runtime& self, const Floats& gate, const Floats& up, const Flo
     self.swiglu(gate.data(), up.data(), static_cast<int64_t>(gate.size()), out.data());
 }
 
+void layer_norm(const Runtime& self, const Floats& x, const Vector& weight, const Vector& bias, float eps,
+                const FloatsOut& out) {
+    const int64_t T = dim(x, 0), D = dim(x, 1);
+    expect(dim(weight, 0) == D && dim(bias, 0) == D, "layer_norm of x (T, D) needs weight and bias (D,)");
+    expect(dim(out, 0) == T && dim(out, 1) == D, "layer_norm needs out like x");
+    nb::gil_scoped_release release;
+    self.layer_norm(x.data(), T, D, weight.data(), bias.data(), eps, out.data());
+}
+
+void gelu(const Runtime& self, const Floats& x, const FloatsOut& out) {
+    expect(dim(out, 0) == dim(x, 0) && dim(out, 1) == dim(x, 1), "gelu needs out like x");
+    nb::gil_scoped_release release;
+    self.gelu(x.data(), static_cast<int64_t>(x.size()), out.data());
+}
+
+void encoder_attention(const Runtime& self, const Floats& q, const Floats& k, const Floats& v, const Ints& row_starts,
+                       int64_t num_heads, const Floats& bias, const FloatsOut& out) {
+    const int64_t T = dim(q, 0), D = dim(q, 1), S = dim(row_starts, 0) - 1, reach = dim(bias, 1);
+    expect(num_heads > 0 && D % num_heads == 0, "encoder_attention needs q (T, num_heads * d)");
+    for (const Floats& other : {k, v}) expect(dim(other, 0) == T && dim(other, 1) == D, "k and v are like q");
+    expect(dim(out, 0) == T && dim(out, 1) == D && S >= 0, "out is like q, and row_starts (S + 1,)");
+    expect(dim(bias, 0) == 0 || dim(bias, 0) == num_heads, "bias is (num_heads, reach), or (0, 0)");
+    const int64_t d = D / num_heads;
+    const EncoderView view{q.data(), k.data(), v.data(), row_starts.data(), T, S, num_heads, d,
+                           1.0f / std::sqrt(static_cast<float>(d))};
+    nb::gil_scoped_release release;
+    self.encoder_attention(view, dim(bias, 0) == 0 ? nullptr : bias.data(), reach, out.data());
+}
+
 // The pool's arrays come as bytes: their last axis is what one position of one head takes.
 Pool5 pool_view(const std::string& dtype, int64_t head_dim, const PoolArray& keys, const PoolArray& values) {
     const KvKind kind = kv_kind(dtype);
@@ -197,6 +228,7 @@ NB_MODULE(_native, m) {
     using namespace ostro;
     m.doc() = "The C++ kernels of ostro.ops.cpu.";
     nb::exception<Error>(m, "NativeError", nb::module_::import_("ostro.errors").attr("BackendError").ptr());
+    m.attr("MAX_LANES") = MAX_LANES;
     m.def("cpu_features", &cpu_features);
     m.def("compiled_isas", &compiled_isas);
     m.def("usable_isas", &usable_isas);
@@ -226,6 +258,11 @@ NB_MODULE(_native, m) {
         .def("rope_table", &rope_table, "positions"_a.noconvert(), "inv_freq"_a.noconvert(), "out"_a.noconvert())
         .def("rotary", &rotary, "x"_a.noconvert(), "table"_a.noconvert(), "num_heads"_a)
         .def("swiglu", &swiglu, "gate"_a.noconvert(), "up"_a.noconvert(), "out"_a.noconvert())
+        .def("layer_norm", &layer_norm, "x"_a.noconvert(), "weight"_a.noconvert(), "bias"_a.noconvert(), "eps"_a,
+             "out"_a.noconvert())
+        .def("gelu", &gelu, "x"_a.noconvert(), "out"_a.noconvert())
+        .def("encoder_attention", &encoder_attention, "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert(),
+             "row_starts"_a.noconvert(), "num_heads"_a, "bias"_a.noconvert(), "out"_a.noconvert())
         .def("attention", &attention, "q"_a.noconvert(), "k"_a.noconvert(), "v"_a.noconvert(), "dtype"_a, "head_dim"_a,
              "keys"_a.noconvert(), "values"_a.noconvert(), "layer"_a, "positions"_a.noconvert(),
              "row_starts"_a.noconvert(), "slots"_a.noconvert(), "block_tables"_a.noconvert(),

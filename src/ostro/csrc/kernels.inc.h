@@ -11,6 +11,7 @@
 #include "decode.inc.h"
 #include "linear.inc.h"
 #include "elementwise.inc.h"
+#include "encoder.inc.h"
 #include "kv.inc.h"
 #include "attention_tiles.inc.h"
 #include "attention.inc.h"
@@ -22,9 +23,10 @@
 namespace {
 
 constexpr ostro::Kernels table(const char* name) {
-    return {name,     linear_scratch, linear, attention_scratch, attention,  attention_merge, kv_store,     decode, encode,
-            rms_norm, rotary,         swiglu, add_scaled,        round_rows, packed,          fit_scales,   encode_group,
-            read_memory, repeat_fma, repeat_dot};
+    return {name,       linear_scratch, linear, attention_scratch, attention,       attention_merge,   kv_store,
+            decode,     encode,         rms_norm, rotary,          swiglu,          add_scaled,        layer_norm,
+            gelu,       encoder_scratch, encoder_attention, round_rows, packed,     fit_scales,        encode_group,
+            read_memory, repeat_fma,    repeat_dot};
 }
 
 }  // namespace

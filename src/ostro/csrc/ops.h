@@ -42,6 +42,14 @@ struct ExpertView {
     const WeightView *gate, *up, *down;
 };
 
+// Rows of several texts: those of text s are row_starts[s] .. row_starts[s + 1] - 1, and see each other alone.
+struct EncoderView {
+    const float *q, *k, *v;     // (T, num_heads * head_dim)
+    const int32_t* row_starts;  // (S + 1,)
+    int64_t T, S, num_heads, head_dim;
+    float scale;
+};
+
 struct QkvView {
     const WeightView *q, *k, *v;
 };
@@ -60,6 +68,12 @@ class Runtime {
     void rope_table(const int32_t* positions, int64_t T, const float* inv_freq, int64_t half, float* cos_sin) const;
     void rotary(float* x, int64_t T, int64_t num_heads, const float* cos_sin, int64_t half) const;
     void swiglu(const float* gate, const float* up, int64_t count, float* out) const;
+    void layer_norm(const float* x, int64_t T, int64_t D, const float* weight, const float* bias, float eps,
+                    float* out) const;
+    void gelu(const float* x, int64_t count, float* out) const;
+    // Attention without a mask. `bias` is null or (num_heads, bias_stride): what a head adds to scores, by the distance
+    // from query to key plus bias_stride / 2; texts may have half as many rows, less MAX_LANES for reading beyond.
+    void encoder_attention(const EncoderView& view, const float* bias, int64_t bias_stride, float* out) const;
     void attention(const float* q, const float* k, const float* v, int64_t num_heads, const Pool5& pool, int64_t layer,
                    const BatchView& batch, int64_t window, float* out) const;
     // Every job's y = x W^T (plus its residual); x is prepared once for all of them.

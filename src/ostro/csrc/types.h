@@ -133,6 +133,20 @@ struct LinearTask {
 
 inline constexpr int64_t MAX_LANES = 16;
 
+// One head of one text of an encoder: q, k, v and out begin at its first row, and rows are `stride` floats apart.
+// The score of key j for query i gets bias[bias_center + j - i] added, unless `bias` is null; whole vectors of it are
+// read from there on.
+struct EncoderTask {
+    const float *q, *k, *v;
+    float* out;
+    int64_t stride;
+    int64_t T;
+    int64_t head_dim;
+    float scale;
+    const float* bias;
+    int64_t bias_center;
+};
+
 struct Kernels {
     const char* name;
     // Floats of scratch that a task needs; scratch is aligned to 64 bytes.
@@ -152,6 +166,10 @@ struct Kernels {
     void (*swiglu)(const float* gate, const float* up, int64_t n, float* out);
     // out += scale * x
     void (*add_scaled)(float scale, const float* x, int64_t n, float* out);
+    void (*layer_norm)(const float* x, const float* weight, const float* bias, int64_t D, float eps, float* y);
+    void (*gelu)(const float* x, int64_t n, float* out);
+    int64_t (*encoder_scratch)(int64_t T, int64_t head_dim);
+    void (*encoder_attention)(const EncoderTask& task, float* scratch);
     void (*round_rows)(const RoundTask& task);
     void (*packed)(const PackedTask& task);
     void (*fit_scales)(const QuantizeTask& task);

@@ -12,6 +12,7 @@ constexpr int L = 8;
 constexpr int MR = 3, NR = 4;  // 12 accumulators + 3 + 1 = all 16 registers
 constexpr int DIRECT_NR[5] = {0, 8, 4, 4, 3};
 constexpr int DIRECT_ROWS = 32;
+constexpr int PRODUCT_ROWS = 6;  // by two vectors: the register tile of an encoder's attention
 // Attention: queries of a tile, and for 1, 2 and 4 of them the vectors of keys and of channels they meet.
 constexpr int TILE_QUERIES = 4;
 constexpr int SCORE_VECS[] = {0, 4, 4, 0, 2};

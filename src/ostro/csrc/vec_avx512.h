@@ -12,6 +12,7 @@ constexpr int L = 16;
 constexpr int MR = 4, NR = 6;  // 24 accumulators + 4 + 1 of 32 registers
 constexpr int DIRECT_NR[5] = {0, 8, 8, 8, 6};
 constexpr int DIRECT_ROWS = 32;
+constexpr int PRODUCT_ROWS = 8;  // by two vectors: the register tile of an encoder's attention
 // Attention: queries of a tile, and for 1, 2, 4 and 8 of them the vectors of keys and of channels they meet.
 constexpr int TILE_QUERIES = 8;
 constexpr int SCORE_VECS[] = {0, 4, 4, 0, 4, 0, 0, 0, 2};

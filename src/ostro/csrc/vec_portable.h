@@ -20,6 +20,7 @@ constexpr int L = 4;
 constexpr int MR = 2, NR = 4;
 constexpr int DIRECT_NR[5] = {0, 8, 4, 2, 2};
 constexpr int DIRECT_ROWS = 4;  // widening a half is dear here: more rows share one
+constexpr int PRODUCT_ROWS = 4;  // by two vectors: the register tile of an encoder's attention
 // Attention: queries of a tile, and for 1, 2 and 4 of them the vectors of keys and of channels they meet.
 constexpr int TILE_QUERIES = 4;
 constexpr int SCORE_VECS[] = {0, 4, 4, 0, 2};

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Hashable, Iterable
 from collections.abc import Sequence as Tokens
 from itertools import islice
 
@@ -17,17 +17,16 @@ from ostro.engine.choosing import extend
 from ostro.engine.config import EngineConfig
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
+from ostro.engine.pooling import Embedding, Pooling
 from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
 from ostro.engine.runner import Float32, ModelRunner, forward_batch
 from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
+from ostro.engine.scoring import TextReader
 from ostro.engine.speculation import Drafter, make_speculator
-from ostro.errors import ContextLengthError, OstroError, RequestError
+from ostro.errors import OstroError, RequestError
 from ostro.models.llama import LlamaWeights
 from ostro.ops.base import Array, Ops
 from ostro.tokenizer.base import Tokenizer
-
-_LOGITS_AT_ONCE = 1 << 24
-"""Scores that are held at once while a text is scored or drafts are verified: 64 MiB."""
 
 
 class EngineCore:
@@ -61,16 +60,19 @@ class EngineCore:
         )
         self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
         self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
+        self._order = itertools.count()
+        self._reader = TextReader(
+            self._runner, self.scheduler, config, max_model_len=sizes.max_model_len, order=self._order
+        )
         self._speculator = make_speculator(
             engine,
             draft,
             backend=ops.name,
             is_exact=ops.row_independent,
             vocab_size=config.vocab_size,
-            max_rows=self._most_logits,
+            max_rows=self._reader.max_logit_rows,
         )
         self._requests: dict[str, Request] = {}
-        self._order = itertools.count()
         self._pending: list[RequestOutput] = []
 
     @property
@@ -91,7 +93,7 @@ class EngineCore:
     @property
     def has_unfinished(self) -> bool:
         """Whether a `step` would do or return anything."""
-        return bool(self._requests or self._pending)
+        return bool(self._requests or self._pending or self.scheduler.has_work)
 
     def add_request(
         self,
@@ -161,29 +163,23 @@ class EngineCore:
 
     def logits(self, token_ids: Tokens[int]) -> Float32:
         """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
-        ids = self._scorable(token_ids)
-        out = np.empty((len(ids), self.config.vocab_size), dtype=np.float32)
-
-        def visit(start: int, logits: Float32) -> None:
-            out[start : start + len(logits)] = logits
-
-        self._score(ids, visit)
-        return out
+        return self._reader.logits(token_ids, self._finish)
 
     def score(self, token_ids: Tokens[int]) -> Float32:
         """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
-        ids = self._scorable(token_ids)
-        out = np.empty(len(ids) - 1, dtype=np.float32)
-        following = np.array(ids[1:], dtype=np.int64)
+        return self._reader.score(token_ids, self._finish)
 
-        def visit(start: int, logits: Float32) -> None:
-            end = start + len(logits)
-            logprobs = sampler.log_softmax(logits)
-            out[start:end] = logprobs[np.arange(len(logits)), following[start:end]]
+    def start_embedding(self, token_ids: Tokens[int], pooling: Pooling = "mean") -> Embedding:
+        """Queue a text whose final hidden states are to be pooled; `step` computes it beside the requests.
 
-        if len(ids) > 1:
-            self._score(ids[:-1], visit)
-        return out
+        RequestError (ContextLengthError) for what cannot be run. `cancel_embedding` gives it up.
+        """
+        return self._reader.start_embedding(token_ids, pooling)
+
+    def cancel_embedding(self, embedding: Embedding) -> None:
+        """Give a text up between steps; harmless where it is done."""
+        if self.scheduler.holds(embedding.sequence):
+            self.scheduler.remove(embedding.sequence)
 
     def reset_prefix_cache(self) -> None:
         """Forget every prefix that no running request holds."""
@@ -191,16 +187,8 @@ class EngineCore:
         if self._speculator is not None:
             self._speculator.clear()
 
-    def _scorable(self, token_ids: Tokens[int]) -> list[int]:
-        ids = admission.check_token_ids(token_ids, self.config.vocab_size)
-        if len(ids) > self.max_model_len:
-            raise ContextLengthError(len(ids), self.max_model_len)
-        return ids
-
-    def _score(self, ids: list[int], visit: Callable[[int, Float32], None]) -> None:
-        """Run a text beside the requests until every row was visited; the requests' outputs wait for `step`."""
-        scoring = Scoring(order=next(self._order), token_ids=ids, num_prompt_tokens=len(ids), visit=visit)
-        self.scheduler.add(scoring)
+    def _finish(self, scoring: Scoring) -> None:
+        """Take steps until every row of a text was visited; the requests' outputs wait for `step`."""
         try:
             while self.scheduler.holds(scoring):
                 self._pending = self.step()
@@ -269,11 +257,6 @@ class EngineCore:
         self.scheduler.commit(chunks)
         return self._collect(chunks)
 
-    @property
-    def _most_logits(self) -> int:
-        """Rows of logits that are held at once."""
-        return max(1, _LOGITS_AT_ONCE // self.config.vocab_size)
-
     def _remove(self, sequence: TokenSequence) -> None:
         """The sequence has ended or is given up: nothing of it stays."""
         self.scheduler.remove(sequence)
@@ -288,14 +271,11 @@ class EngineCore:
                 request.first_scheduled_time = request.first_scheduled_time or now
 
     def _visit(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:
-        """Give the texts that are being scored their logits, a bounded number of rows at a time."""
-        at_once = self._most_logits
+        """Give the texts that are scored or embedded their rows."""
         first = 0
         for chunk, count in zip(chunks, rows, strict=True):
             if isinstance(chunk.sequence, Scoring):
-                for done in range(0, count, at_once):
-                    part = hidden[first + done : first + min(count, done + at_once)]
-                    chunk.sequence.visit(chunk.start + done, self._runner.logits(part))
+                chunk.sequence.visit(chunk.start, hidden[first : first + count])
             first += count
 
     def _sample(self, chunks: list[Chunk], rows: list[int], hidden: Array) -> None:

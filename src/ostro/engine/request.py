@@ -14,6 +14,7 @@ from ostro.engine.params import SamplingParams
 from ostro.engine.scheduler import TokenSequence
 from ostro.engine.stop import StopStrings
 from ostro.errors import OstroError
+from ostro.ops.base import Array
 from ostro.tokenizer.base import Tokenizer
 from ostro.tokenizer.detokenize import StreamDetokenizer
 
@@ -172,6 +173,6 @@ class Request:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Scoring(TokenSequence):
-    """A text whose logits are wanted at every position: `visit(start, logits (R, V))` gets them in order."""
+    """A text whose hidden states are wanted at every position: `visit(start, hidden (R, D))` gets them in order."""
 
-    visit: Callable[[int, sampler.Float32], None]
+    visit: Callable[[int, Array], None]

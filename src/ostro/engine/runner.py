@@ -48,7 +48,11 @@ class ModelRunner:
 
     def logits(self, hidden: Array) -> Float32:
         """Scores over the vocabulary for hidden states (R, D): (R, V)."""
-        return self._ops.to_numpy(llama.logits(self._ops, self._weights, hidden))
+        return self.to_numpy(llama.logits(self._ops, self._weights, hidden))
+
+    def to_numpy(self, x: Array) -> Float32:
+        """Rows of the backend as a NumPy array."""
+        return self._ops.to_numpy(x)
 
 
 def forward_batch(chunks: Sequence[Chunk], num_logit_rows: Sequence[int], block_size: int) -> ForwardBatch:

@@ -116,6 +116,11 @@ class Scheduler:
         self.running: list[TokenSequence] = []
         self.num_preemptions = 0
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a sequence is waiting or running."""
+        return bool(self.waiting or self.running)
+
     def add(self, sequence: TokenSequence) -> None:
         """Queue a sequence; alone it must fit the pool."""
         insort(self.waiting, sequence, key=_order)

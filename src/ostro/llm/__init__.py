@@ -22,6 +22,7 @@ from ostro.config import ModelConfig
 from ostro.engine.config import EngineConfig
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
+from ostro.engine.pooling import Embedding, Pooling
 from ostro.errors import RequestError, TokenizerNotFoundError
 from ostro.llm.defaults import default_params
 from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, make_engine, make_ops, stored_dtype
@@ -256,6 +257,30 @@ class LLM:
             logprobs = self._engine.score(ids)
         return ScoreOutput(ids[first:], [float(value) for value in logprobs[first - 1 :]])
 
+    def embed(
+        self, prompts: PromptLike | Sequence[PromptLike], *, pooling: Pooling = "mean"
+    ) -> npt.NDArray[np.float32]:
+        """The final hidden states of texts, pooled over their tokens: float32 (N, hidden_size), one row for each.
+
+        `pooling` is "mean" or "last" (the last token's alone). The rows are as long as the model makes them;
+        `ostro.embeddings.PooledEmbedder` gives unit vectors. A text has the same bits alone and among others on the
+        cpu backend. RequestError (ContextLengthError) for a text that cannot be run; nothing is then left running.
+        """
+        texts = [self._encode(prompt) for prompt in batch(prompts)]
+        started: list[Embedding] = []
+        try:
+            with self._lock:
+                for ids in texts:
+                    started.append(self._engine.start_embedding(ids, pooling))
+            for each in started:
+                self._finish(each)
+            rows = [each.vector for each in started]
+            return np.stack(rows) if rows else np.empty((0, self.config.hidden_size), np.float32)
+        finally:
+            with self._lock:
+                for each in started:
+                    self._engine.cancel_embedding(each)
+
     def reset_prefix_cache(self) -> None:
         """Forget the prompts that are kept for reuse."""
         with self._lock:
@@ -334,6 +359,13 @@ class LLM:
             yield output
             if output.finished:
                 return
+
+    def _finish(self, embedding: Embedding) -> None:
+        while True:
+            with self._lock:
+                if embedding.is_done:
+                    return
+                self._step()
 
     def _step(self) -> None:
         self._drop([self._abandoned.popleft() for _ in range(len(self._abandoned))])

@@ -1,4 +1,4 @@
-"""The few array operations that a Mistral or Llama decoder needs: what a backend must supply.
+"""The few array operations that a Mistral or Llama decoder needs, and three more for encoders of embedding models.
 
 Shape letters: T rows (tokens), D hidden size, N outputs and K inputs of a linear layer, V vocabulary, H heads,
 G key/value heads, d head_dim, F feed-forward size, E experts, L layers.
@@ -134,6 +134,24 @@ class Ops(Protocol):
         """Mixture of experts: x (T, D), router (E, D); a softmax over the chosen experts' logits weighs their SwiGLUs.
 
         Ties are broken towards the lower expert, and a token's sum runs over its experts in ascending order.
+        """
+
+    def vector(self, tensor: Tensor) -> Array:
+        """A tensor of one axis as an array of the backend: biases, and both sides of a layer norm."""
+
+    def layer_norm(self, x: Array, weight: Array, bias: Array, eps: float) -> Array:
+        """(x - mean) / sqrt(variance + eps) * weight + bias over the last axis; x (T, D), weight and bias (D,)."""
+
+    def gelu(self, x: Array) -> Array:
+        """x times the normal distribution function of x (the exact form, by erf); x (T, F)."""
+
+    def encoder_attention(
+        self, q: Array, k: Array, v: Array, row_starts: Int32, num_heads: int, bias: npt.NDArray[np.float32] | None
+    ) -> Array:
+        """Every row of q, k, v (T, H * d) attends to all rows of its own text, before and behind it: (T, H * d).
+
+        The rows of text s are row_starts[s] : row_starts[s + 1]; scores are scaled by d**-0.5. `bias` (H, 2 * M - 1)
+        is added to scores, by the distance from query to key plus M - 1; no text has more than M rows.
         """
 
     def to_numpy(self, x: Array) -> npt.NDArray[np.float32]:

@@ -243,9 +243,48 @@ class CpuOps:
         self._native.moe(x, router, list(experts), num_experts_per_tok, out)
         return out
 
+    def vector(self, tensor: Tensor) -> Float32:
+        """The tensor in float32."""
+        return np.ascontiguousarray(tensor if isinstance(tensor, np.ndarray) else tensor.dequantize(), np.float32)
+
+    def layer_norm(self, x: Float32, weight: Float32, bias: Float32, eps: float) -> Float32:
+        """(x - mean) / sqrt(variance + eps) * weight + bias."""
+        out = np.empty_like(_dense("x", x, np.float32, 2))
+        self._native.layer_norm(
+            x, _dense("weight", weight, np.float32, 1), _dense("bias", bias, np.float32, 1), eps, out
+        )
+        return out
+
+    def gelu(self, x: Float32) -> Float32:
+        """x times the normal distribution function of x, within 1e-7."""
+        out = np.empty_like(_dense("x", x, np.float32, 2))
+        self._native.gelu(x, out)
+        return out
+
+    def encoder_attention(
+        self, q: Float32, k: Float32, v: Float32, row_starts: Int32, num_heads: int, bias: Float32 | None
+    ) -> Float32:
+        """Every head of every text is a piece of work of its own."""
+        out = np.empty_like(_dense("q", q, np.float32, 2))
+        rows = (_dense("k", k, np.float32, 2), _dense("v", v, np.float32, 2))
+        starts = _dense("row_starts", row_starts, np.int32, 1)
+        self._native.encoder_attention(q, *rows, starts, num_heads, _centred(bias), out)
+        return out
+
     def to_numpy(self, x: Float32) -> Float32:
         """x itself."""
         return x
+
+
+def _centred(bias: Float32 | None) -> Float32:
+    """A bias (H, 2 * M - 1) with distance 0 in the middle of an even width, and room for reading whole vectors."""
+    if bias is None:
+        return np.empty((0, 0), np.float32)
+    reach = bias.shape[1] // 2 + 1 + _native.MAX_LANES
+    out = np.zeros((len(bias), 2 * reach), np.float32)
+    begin = reach - bias.shape[1] // 2
+    out[:, begin : begin + bias.shape[1]] = bias
+    return out
 
 
 def cpu_features() -> dict[str, list[str]]:

@@ -6,6 +6,8 @@ Shape letters are those of `ostro.ops.base`.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -111,9 +113,38 @@ class ReferenceOps(Unfused):
                 out[rows] += weights[rows, place, None] * y
         return out
 
+    def vector(self, tensor: Tensor) -> Float32:
+        """The tensor in float32."""
+        return widen(tensor)
+
+    def layer_norm(self, x: Float32, weight: Float32, bias: Float32, eps: float) -> Float32:
+        """(x - mean) / sqrt(variance + eps) * weight + bias."""
+        centred: Float32 = x - x.mean(axis=-1, keepdims=True, dtype=np.float32)
+        variance = np.mean(np.square(centred), axis=-1, keepdims=True, dtype=np.float32)
+        normed: Float32 = centred / np.sqrt(variance + np.float32(eps))
+        return normed * weight + bias
+
+    def gelu(self, x: Float32) -> Float32:
+        """x / 2 * (1 + erf(x / sqrt(2)))."""
+        half: Float32 = (0.5 * _erfc(-x * math.sqrt(0.5))).astype(np.float32)
+        return x * half
+
+    def encoder_attention(
+        self, q: Float32, k: Float32, v: Float32, row_starts: Int32, num_heads: int, bias: Float32 | None
+    ) -> Float32:
+        """Text after text."""
+        out = np.empty_like(q)
+        for first, end in itertools.pairwise(row_starts.tolist()):
+            rows = slice(first, end)
+            out[rows] = attend_all(q[rows], k[rows], v[rows], num_heads, bias)
+        return out
+
     def to_numpy(self, x: Float32) -> Float32:
         """x itself."""
         return x
+
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def widen(weight: Tensor) -> Float32:
@@ -145,4 +176,18 @@ def attend(q: Float32, keys: Float32, values: Float32, positions: Int32, first: 
     # Slots behind the end of a sequence may hold anything, NaN included; 0 * NaN must not reach the sum.
     values = np.where(np.logical_or.reduce(seen, axis=0)[:, None, None], values, np.float32(0))
     out: Float32 = np.einsum("tghp,pgd->tghd", weights, values).reshape(q.shape)
+    return out
+
+
+def attend_all(q: Float32, k: Float32, v: Float32, num_heads: int, bias: Float32 | None) -> Float32:
+    """Attention of every row to all rows of one text, q, k and v (T, H * d); `bias` as in `Ops.encoder_attention`."""
+    length = len(q)
+    queries, keys, values = (x.reshape(length, num_heads, -1).swapaxes(0, 1) for x in (q, k, v))
+    scores = queries @ keys.swapaxes(1, 2) * np.float32(queries.shape[2] ** -0.5)
+    if bias is not None:
+        distance = np.arange(length)[None, :] - np.arange(length)[:, None]
+        scores = scores + bias[:, distance + (bias.shape[1] - 1) // 2]
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    out: Float32 = (weights @ values).swapaxes(0, 1).reshape(q.shape)
     return out

@@ -7,6 +7,7 @@ float32 at least. Shape letters are those of `ostro.ops.base`.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -171,6 +172,41 @@ class TorchOps(Unfused):
                 h = x[rows]
                 y = self.linear(self.swiglu(self.linear(h, gate), self.linear(h, up)), down)
                 out = out.index_add(0, rows, (y * weights[rows, place, None]).to(out.dtype))
+        return out
+
+    def vector(self, tensor: Tensor) -> torch.Tensor:
+        """As `weight`."""
+        return self.weight(tensor)
+
+    def layer_norm(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> torch.Tensor:
+        """(x - mean) / sqrt(variance + eps) * weight + bias."""
+        return F.layer_norm(x, weight.shape, weight, bias, eps)
+
+    def gelu(self, x: torch.Tensor) -> torch.Tensor:
+        """x times the normal distribution function of x."""
+        return F.gelu(x)
+
+    def encoder_attention(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        row_starts: Int32,
+        num_heads: int,
+        bias: npt.NDArray[np.float32] | None,
+    ) -> torch.Tensor:
+        """Text after text."""
+        whole = None if bias is None else torch.from_numpy(bias).to(q.device, q.dtype)
+        out = torch.empty_like(q)
+        for first, end in itertools.pairwise(row_starts.tolist()):
+            mask = None
+            if whole is not None:
+                places = torch.arange(end - first, device=q.device)
+                mask = whole[:, places[None, :] - places[:, None] + (whole.shape[1] - 1) // 2]
+            rows = (x[first:end].reshape(end - first, num_heads, -1).transpose(0, 1)[None] for x in (q, k, v))
+            queries, keys, values = rows
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+            out[first:end] = attended[0].transpose(0, 1).reshape(end - first, -1)
         return out
 
     def to_numpy(self, x: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -1,0 +1,101 @@
+"""Texts that are only read: their logits, log-probabilities or pooled hidden states, beside the requests.
+
+Shapes: T tokens of a text, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Tokens
+from typing import TypeAlias
+
+import numpy as np
+
+from ostro.config import ModelConfig
+from ostro.engine import admission, sampler
+from ostro.engine.pooling import Embedding, Pool, Pooling, check_pooling
+from ostro.engine.request import Scoring
+from ostro.engine.runner import Float32, ModelRunner
+from ostro.engine.scheduler import Scheduler
+from ostro.errors import ContextLengthError
+from ostro.ops.base import Array
+
+LOGITS_AT_ONCE = 1 << 24
+"""Scores that are held at once while a text is scored or drafts are verified: 64 MiB."""
+
+Finish: TypeAlias = Callable[[Scoring], None]
+"""Takes steps until the text has been read; gives it up if a step fails."""
+
+
+class TextReader:
+    """Queues texts with a scheduler, and makes of their hidden states what was asked for."""
+
+    def __init__(
+        self,
+        runner: ModelRunner,
+        scheduler: Scheduler,
+        config: ModelConfig,
+        *,
+        max_model_len: int,
+        order: Iterator[int],
+    ) -> None:
+        self._runner = runner
+        self._scheduler = scheduler
+        self._vocab_size = config.vocab_size
+        self._max_model_len = max_model_len
+        self._order = order
+        self.max_logit_rows = max(1, LOGITS_AT_ONCE // config.vocab_size)
+        """Rows of logits that are held at once."""
+
+    def logits(self, token_ids: Tokens[int], finish: Finish) -> Float32:
+        """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
+        ids = self._checked(token_ids)
+        out = np.empty((len(ids), self._vocab_size), dtype=np.float32)
+
+        def visit(start: int, logits: Float32) -> None:
+            out[start : start + len(logits)] = logits
+
+        finish(self._add(ids, self._by_logits(visit)))
+        return out
+
+    def score(self, token_ids: Tokens[int], finish: Finish) -> Float32:
+        """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
+        ids = self._checked(token_ids)
+        out = np.empty(len(ids) - 1, dtype=np.float32)
+        following = np.array(ids[1:], dtype=np.int64)
+
+        def visit(start: int, logits: Float32) -> None:
+            end = start + len(logits)
+            logprobs = sampler.log_softmax(logits)
+            out[start:end] = logprobs[np.arange(len(logits)), following[start:end]]
+
+        if len(ids) > 1:
+            finish(self._add(ids[:-1], self._by_logits(visit)))
+        return out
+
+    def start_embedding(self, token_ids: Tokens[int], pooling: Pooling) -> Embedding:
+        """Queue a text whose hidden states are pooled while steps are taken."""
+        check_pooling(pooling)
+        ids = self._checked(token_ids)
+        pool = Pool(len(ids), pooling, self._runner.to_numpy)
+        return Embedding(self._add(ids, pool.visit), pool)
+
+    def _checked(self, token_ids: Tokens[int]) -> list[int]:
+        ids = admission.check_token_ids(token_ids, self._vocab_size)
+        if len(ids) > self._max_model_len:
+            raise ContextLengthError(len(ids), self._max_model_len)
+        return ids
+
+    def _add(self, ids: list[int], visit: Callable[[int, Array], None]) -> Scoring:
+        scoring = Scoring(order=next(self._order), token_ids=ids, num_prompt_tokens=len(ids), visit=visit)
+        self._scheduler.add(scoring)
+        return scoring
+
+    def _by_logits(self, visit: Callable[[int, Float32], None]) -> Callable[[int, Array], None]:
+        """A visitor of hidden states that shows `visit` their logits (R, V), a bounded number of rows at once."""
+
+        def visit_hidden(start: int, hidden: Array) -> None:
+            for done in range(0, len(hidden), self.max_logit_rows):
+                visit(start + done, self._runner.logits(hidden[done : done + self.max_logit_rows]))
+
+        return visit_hidden
