@@ -10,7 +10,7 @@ import pytest
 from ostro import env
 
 COMMANDS = Path(__file__).parents[1] / "docs" / "commands.md"
-VARIABLE = re.compile(r"`((?:OSTRO|HF)_[A-Z_]+)`")
+VARIABLE = re.compile(r"`((?:OSTRO|BRAVE|WOLFRAM|HF)_[A-Z_]+)`")
 
 
 def test_the_table_names_every_variable() -> None:
@@ -28,6 +28,6 @@ def test_settings_are_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in env.NAMES:
         monkeypatch.setenv(name, f"value of {name}")
     expected = {name: f"value of {name}" for name in env.NAMES}
-    assert env.settings() == expected | {"HF_TOKEN": "(set)"}
+    assert env.settings() == expected | dict.fromkeys(("HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID"), "(set)")
     monkeypatch.setenv("HF_ENDPOINT", "")
     assert "HF_ENDPOINT" not in env.settings()

@@ -12,7 +12,7 @@ import ostro
 ROOT = Path(__file__).parents[1] / "src" / "ostro"
 
 FLOORS: dict[str, int] = {
-    "errors": 0, "log": 0, "env": 0, "machine": 0, "pages": 0, "config": 0,
+    "errors": 0, "log": 0, "env": 0, "machine": 0, "pages": 0, "json_schema": 0, "config": 0,
     "tokenizer": 1, "chat": 1, "checkpoint": 1, "images": 1,
     "ops": 2,
     "models": 3,
@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
     "engine": 5,
     "llm": 6, "transformers": 6, "embeddings": 6,
     "quantize": 7, "evaluate": 7, "finetune": 7, "rag": 7, "bench": 7,
+    "tools": 7,
     "server": 8, "cli": 8,
 }  # fmt: skip
 SIDEWAYS = {("chat", "tokenizer"), ("cli", "server")}

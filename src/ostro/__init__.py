@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ostro.engine.guided import Guided
     from ostro.engine.outputs import CompletionOutput, RequestOutput
     from ostro.engine.params import SamplingParams
     from ostro.engine.stream import StreamChunk
@@ -19,11 +20,21 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["LLM", "CompletionOutput", "OstroError", "RequestOutput", "SamplingParams", "StreamChunk", "__version__"]
+__all__ = [
+    "LLM",
+    "CompletionOutput",
+    "Guided",
+    "OstroError",
+    "RequestOutput",
+    "SamplingParams",
+    "StreamChunk",
+    "__version__",
+]
 
 _HOMES = {
     "LLM": "llm",
     "StreamChunk": "engine.stream",
+    "Guided": "engine.guided",
     "SamplingParams": "engine.params",
     "RequestOutput": "engine.outputs",
     "CompletionOutput": "engine.outputs",

@@ -6,6 +6,7 @@
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
 | `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx512`, `avx512_vnni` (default: the best that runs here) |
 | `OSTRO_CACHE` | folder of what ostro makes and can make again (default: `~/.cache/ostro`, or below XDG_CACHE_HOME) |
+| `BRAVE_API_KEY`, `WOLFRAM_APP_ID` | keys of the tools brave_search and wolfram_alpha |
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
 """
 
@@ -17,9 +18,11 @@ from pathlib import Path
 from ostro.errors import RequestError
 
 NAMES = (
-    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_CACHE",
+    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_CACHE", "BRAVE_API_KEY", "WOLFRAM_APP_ID",
     "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
 )  # fmt: skip
+
+_SECRETS = ("HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID")
 
 
 def model() -> str | None:
@@ -53,7 +56,13 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "ostro"
 
 
+def service_key(name: str) -> str | None:
+    """The value of BRAVE_API_KEY or WOLFRAM_APP_ID, or None when it is not set."""
+    assert name in _SECRETS, name
+    return (os.environ.get(name) or "").strip() or None
+
+
 def settings() -> dict[str, str]:
-    """The variables of the table above that are set, for `ostro doctor`; a token is never shown."""
+    """The variables of the table above that are set, for `ostro doctor`; tokens and keys are never shown."""
     values = {name: value for name in NAMES if (value := os.environ.get(name))}
-    return {name: "(set)" if name == "HF_TOKEN" else value for name, value in values.items()}
+    return {name: "(set)" if name in _SECRETS else value for name, value in values.items()}

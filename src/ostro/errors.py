@@ -10,6 +10,8 @@
     ├── RequestError           a sampling parameter or a prompt that is out of range (carries the parameter)
     │   └── ContextLengthError     the prompt does not fit (carries the numbers)
     │       └── InputLengthError       a text to embed is longer than the embedder takes
+    ├── ToolError              a tool that cannot be described, loaded or used (never what it does when called)
+    │   └── ServiceError           another's service cannot be reached or refuses (brave_search, an endpoint)
     ├── BackendError           a backend that is not here or cannot do what is asked
     └── MissingExtraError      an optional package is not installed (names the extra)
 
@@ -99,6 +101,14 @@ class InputLengthError(ContextLengthError):
             "tokens: split it into shorter texts, or have its end cut off (truncate=True).",
             param="input",
         )
+
+
+class ToolError(OstroError):
+    """A tool that cannot be described, loaded or used."""
+
+
+class ServiceError(ToolError):
+    """A service over the network cannot be reached, or refuses what is asked; keys are never in the text."""
 
 
 class BackendError(OstroError):

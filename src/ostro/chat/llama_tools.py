@@ -85,17 +85,17 @@ def _pythonic_call(name: str, arguments: Any) -> str:
     for identifier in (*name.split("."), *arguments):
         if not identifier.isidentifier() or keyword.iskeyword(identifier):
             raise PythonicError(f"{identifier!r} is no identifier")
-    return f"{name}({', '.join(f'{key}={_literal(value)}' for key, value in arguments.items())})"
+    return f"{name}({', '.join(f'{key}={pythonic_literal(value)}' for key, value in arguments.items())})"
 
 
-def _literal(value: Any) -> str:
+def pythonic_literal(value: Any) -> str:
     """A Python literal, strings in double quotes."""
     if isinstance(value, str):
         return dump(value)
     if isinstance(value, list):
-        return f"[{', '.join(map(_literal, value))}]"
+        return f"[{', '.join(map(pythonic_literal, value))}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{dump(key)}: {_literal(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{dump(key)}: {pythonic_literal(item)}' for key, item in value.items())}}}"
     return str(value)
 
 

@@ -8,7 +8,8 @@ import string
 from collections.abc import Iterable
 
 _NINE = re.compile(r"[a-zA-Z0-9]{9}")
-_ALPHABET = string.ascii_letters + string.digits
+ALPHABET = string.ascii_letters + string.digits
+"""What ids of Mistral are made of."""
 
 
 def is_mistral_id(call_id: str) -> bool:
@@ -52,6 +53,6 @@ def _digest(text: str) -> str:
     number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big")
     characters = []
     for _ in range(9):
-        number, rest = divmod(number, len(_ALPHABET))
-        characters.append(_ALPHABET[rest])
+        number, rest = divmod(number, len(ALPHABET))
+        characters.append(ALPHABET[rest])
     return "".join(characters)

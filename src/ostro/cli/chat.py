@@ -11,6 +11,7 @@ from ostro.cli.console import count, is_interactive, print_note
 from ostro.cli.options import LoadOptions, ModelArgument, model_or_default
 from ostro.cli.prompt_options import PromptOptions, require_chat_format
 from ostro.cli.sampling_options import SamplingOptions
+from ostro.cli.tool_options import ToolOptions
 
 if TYPE_CHECKING:
     from ostro import LLM
@@ -22,6 +23,7 @@ def chat(
     around: PromptOptions,
     load: LoadOptions,
     sampling: SamplingOptions,
+    calling: ToolOptions,
     model: ModelArgument = None,
     quiet: Quiet = False,
 ) -> None:
@@ -33,17 +35,35 @@ def chat(
     """
     from ostro.cli.chat_commands import run_line
     from ostro.cli.chat_session import Session
+    from ostro.cli.chat_tools import ToolSession, ask_in_terminal
     from ostro.cli.line_editor import open_editor
 
     name = model_or_default(model, "ostro chat nemo")
     sampling.params()  # what is wrong with the options is said before a model is loaded
-    rendering = around.rendering()
+    sources = around.tools or []
+    calling.require_tools(sources)
+    tools = calling.open(sources, ask_in_terminal) if sources else None
+    rendering = around.rendering(with_tools=False)
     if not quiet:
         print_note(f"Loading {name} ...")
     llm = load.load(name, max_num_seqs=1)
     require_chat_format(llm, name, around.chat_format)
     params = sampling.params(llm.default_params)
-    session = Session(llm, params, system=around.system, rendering=rendering, quiet=quiet)
+    session: Session
+    if tools is None:
+        session = Session(llm, params, system=around.system, rendering=rendering, quiet=quiet)
+    else:
+        toolbox, definitions = tools
+        session = ToolSession(
+            llm,
+            params,
+            system=around.system,
+            rendering=rendering,
+            quiet=quiet,
+            toolbox=toolbox,
+            definitions=definitions,
+            choice=calling.tool_choice,
+        )
     if not quiet:
         print_note(_greeting(llm, name))
     for line in open_editor():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ostro.cli.chat_session import Session
+from ostro.cli.chat_tools import ToolSession
 from ostro.cli.console import print_error, print_note, write
 from ostro.cli.interrupt import LostPatience
 from ostro.errors import OstroError, PromptError
@@ -102,7 +103,25 @@ def _history(session: Session, _argument: str) -> None:
         print_note("Nothing has been said yet.")
     for message in session.messages:
         print_note(f"{message['role']}:")
-        write(message["content"] + "\n")
+        write(f"{message['content']}\n" if message["content"] else "")
+        for call in message.get("tool_calls") or ():
+            print_note(f"{call['function']['name']}({call['function']['arguments']})")
+
+
+def _tools(session: Session, _argument: str) -> None:
+    if not isinstance(session, ToolSession):
+        print_note("This chat has no tools; `ostro chat --tools ...` has.")
+        return
+    for name, each in session.toolbox.tools.items():
+        print_note(f"{name} ({session.toolbox.policy_of(name)}): {each.definition.description or 'no description'}")
+    for each_definition in session.definitions:
+        print_note(f"{each_definition.name} (no function): {each_definition.description or 'no description'}")
+
+
+def _result(session: Session, argument: str) -> None:
+    if not isinstance(session, ToolSession):
+        raise PromptError("This chat has no tools, so no call waits for a result.")
+    session.result(argument)
 
 
 def _save(session: Session, argument: str) -> None:
@@ -125,6 +144,8 @@ COMMANDS: Mapping[str, Command] = {
     "reset": Command(_reset, "", "begin a new conversation"),
     "retry": Command(lambda session, _argument: session.retry(), "", "ask the last question again"),
     "history": Command(_history, "", "show the conversation"),
+    "tools": Command(_tools, "", "show the tools and their policies"),
+    "result": Command(_result, "TEXT", "give the model the result of a call that has no function here"),
     "save": Command(_save, "FILE", "write the conversation to a JSON file"),
     "help": Command(_help, "", "show this list"),
     "exit": Command(lambda _session, _argument: None, "", "leave (Ctrl-D too)"),

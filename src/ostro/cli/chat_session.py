@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ostro import LLM, SamplingParams
     from ostro.chat import Prompt
 
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
 class Session:
@@ -35,6 +35,7 @@ class Session:
         self._rendering = rendering
         self._quiet = quiet
         self._question: str | None = None
+        self._before: list[Message] = []
         self._answered = False
         self._states_date = False
 
@@ -68,11 +69,11 @@ class Session:
         """Ask the last question again; the answer that it had is forgotten when the new one begins."""
         if self._question is None:
             raise PromptError("There is nothing to ask again.")
-        self._turn(self._question, self.messages[:-2] if self._answered else self.messages)
+        self._turn(self._question, self._before)
 
     def ask(self, text: str) -> None:
         """Stream the answer to `text` and keep both. Where there is no answer, only /retry remembers the question."""
-        self._question, self._answered = text, False
+        self._question, self._before, self._answered = text, self.messages, False
         self._turn(text, self.messages)
 
     def _turn(self, text: str, before: list[Message]) -> None:
@@ -81,7 +82,7 @@ class Session:
         params = self._fitting(len(prompt), is_first=not before)
         pace = Pace(len(prompt), self.llm.max_model_len)
         texts: list[str] = []
-        self.messages, self._answered = before, False
+        self.messages, self._before, self._answered = before, before, False
         stopped = self._stream(prompt, params, pace, texts)
         answer = "".join(texts)
         if answer:  # kept before anything more is printed: there Ctrl-C may leave this method

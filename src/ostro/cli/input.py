@@ -96,28 +96,48 @@ def read_conversation(path: Path) -> Conversation:
 
 def read_tools(path: Path) -> list[Mapping[str, Any]]:
     """The definitions of a JSON file: a list of them, or an object whose `tools` are one."""
-    if str(path) == "-":
-        raise PromptError("The tools must come from a file: stdin brings what is said.")
-    name, value = _read_json(path)
+    name, value = _read_json(_own_file(path, "tools"))
     tools = value.get("tools") if isinstance(value, dict) else value
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise PromptError(f'{name} must hold a list of tool definitions, or an object {{"tools": [...]}}.')
     return tools
 
 
+def read_schema(path: Path) -> Any:
+    """The JSON schema in a file."""
+    return _read_json(_own_file(path, "schema"))[1]
+
+
+def read_grammar(path: Path) -> str:
+    """The grammar in a file, as it stands."""
+    name, data = _read(_own_file(path, "grammar"))
+    return decode(data, name)
+
+
+def _own_file(path: Path, what: str) -> Path:
+    if str(path) == "-":
+        raise PromptError(f"The {what} must come from a file: stdin brings what is said.")
+    return path
+
+
 def _read_json(path: Path) -> tuple[str, Any]:
     """What to call the file, and its value."""
     import json
 
-    name = "stdin" if str(path) == "-" else str(path)
-    try:
-        data = sys.stdin.buffer.read() if name == "stdin" else path.expanduser().read_bytes()
-    except OSError as error:
-        raise PromptError(f"{name} cannot be read: {error.strerror}.") from None
+    name, data = _read(path)
     try:
         return name, json.loads(decode(data, name))
     except (ValueError, RecursionError) as error:
         raise PromptError(f"{name} is not valid JSON: {error}.") from None
+
+
+def _read(path: Path) -> tuple[str, bytes]:
+    """What to call the file, and its content."""
+    name = "stdin" if str(path) == "-" else str(path)
+    try:
+        return name, sys.stdin.buffer.read() if name == "stdin" else path.expanduser().read_bytes()
+    except OSError as error:
+        raise PromptError(f"{name} cannot be read: {error.strerror}.") from None
 
 
 def _date(name: str, text: str | None) -> datetime.date | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,12 +37,12 @@ ChatFormatName = Annotated[
         rich_help_panel=_PROMPT,
     ),
 ]
-ToolsFile = Annotated[
-    Path | None,
+Tools = Annotated[
+    list[str] | None,
     typer.Option(
         "--tools",
-        metavar="FILE",
-        help="JSON of tool definitions. A call of the model is printed; it is not carried out.",
+        metavar="WHAT",
+        help="Tools: FILE.json of definitions; in chat also FILE.py, brave_search, wolfram_alpha. May be repeated.",
         rich_help_panel=_PROMPT,
     ),
 ]
@@ -59,22 +60,28 @@ class PromptOptions:
     system: System = None
     safe_prompt: SafePrompt = False
     chat_format: ChatFormatName = None
-    tools: ToolsFile = None
+    tools: Tools = None
     today: Annotated[
         datetime.date | None,
         today_option("The date (YYYY-MM-DD) for prompt formats that state one, as Llama's do. Default: today."),
     ] = None
 
-    def rendering(self) -> dict[str, Any]:
-        """Arguments of `LLM.render`. PromptError for a file of tools that cannot be read."""
-        from ostro.cli.input import read_tools
-
+    def rendering(self, *, with_tools: bool = True) -> dict[str, Any]:
+        """Arguments of `LLM.render`, with the tools of JSON files. PromptError for one that cannot be read."""
         return {
             "safe_prompt": self.safe_prompt,
             "format": self.chat_format,
-            "tools": None if self.tools is None else read_tools(self.tools),
+            "tools": self._definitions() if with_tools else None,
             "today": self.today or datetime.date.today(),
         }
+
+    def _definitions(self) -> list[Mapping[str, Any]] | None:
+        from ostro.chat.llama import BUILTIN_TOOLS
+        from ostro.cli.input import read_tools
+
+        if other := [source for source in self.tools or () if source.endswith(".py") or source in BUILTIN_TOOLS]:
+            raise PromptError(f"--tools {other[0]}: only `ostro chat` carries calls out; here a FILE.json is taken.")
+        return [tool for source in self.tools for tool in read_tools(Path(source))] if self.tools else None
 
 
 def require_chat_format(llm: LLM, name: str, chat_format: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from ostro.cli.values import number, whole_number
 from ostro.errors import RequestError
 
 if TYPE_CHECKING:
-    from ostro import SamplingParams
+    from ostro import Guided, SamplingParams
 
 
 def _option(*names: str, metavar: str, help: str, parser: Callable[[str], Any] | None = None) -> Any:
@@ -32,6 +33,14 @@ def _whole(help: str, *names: str, metavar: str = "N") -> Any:
     return _option(*names, metavar=metavar, help=help, parser=whole_number)
 
 
+def _form(*names: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel="Form of the answer")
+
+
+FORMS = ("json_object", "json_schema", "regex", "grammar", "choice")
+"""Options that become `SamplingParams.guided`, by the names that `Guided` has for them."""
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """What is not given is left to the checkpoint's recommendation, and the values are checked by `SamplingParams`."""
@@ -47,12 +56,20 @@ class SamplingOptions:
     frequency_penalty: Annotated[float | None, _number("The same, for each use.")] = None
     repetition_penalty: Annotated[float | None, _number("Divides the scores of tokens of prompt and answer.")] = None
 
+    json_object: Annotated[bool, _form("--json-object", help="Answer with a JSON object.")] = False
+    json_schema: Annotated[Path | None, _form(metavar="FILE", help="Answer with JSON that satisfies a schema.")] = None
+    regex: Annotated[str | None, _form(metavar="REGEX", help="Answer with a text that matches.")] = None
+    grammar: Annotated[Path | None, _form(metavar="FILE", help="Answer in the language of a Lark grammar.")] = None
+    choice: Annotated[list[str] | None, _form(metavar="TEXT", help="Answer with TEXT, or with another choice.")] = None
+
     def given(self) -> dict[str, Any]:
         """The options that the user gave, under the names that `SamplingParams` has for them."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return {
+        given = {
             name: value for name, value in values.items() if value is not None and value is not False and value != []
         }
+        form = {name: given.pop(name) for name in FORMS if name in given}
+        return {**given, "guided": _guided(form)} if form else given
 
     def params(self, defaults: SamplingParams | None = None) -> SamplingParams:
         """The sampling parameters; what is not given is as in `defaults`. Wrong usage for a value out of range."""
@@ -130,6 +147,20 @@ def as_options(error: RequestError) -> str:
         elif name == error.param:
             text = re.sub(rf"^{name}\b", option, text)
     return text
+
+
+def _guided(form: dict[str, Any]) -> Guided:
+    """The form that one option asks for; wrong usage where several do. PromptError for a file that cannot be read."""
+    from ostro import Guided
+    from ostro.cli.input import read_grammar, read_schema
+
+    if len(form) > 1:
+        raise typer.BadParameter(f"Give only one of {' and '.join(OPTION_NAMES[name] for name in form)}.")
+    if "json_schema" in form:
+        form = {"json_schema": read_schema(form["json_schema"])}
+    elif "grammar" in form:
+        form = {"grammar": read_grammar(form["grammar"])}
+    return Guided(**form)
 
 
 def _bias(text: str) -> tuple[int, float]:

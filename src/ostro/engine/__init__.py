@@ -2,6 +2,7 @@
 
 from ostro.engine.config import EngineConfig, EngineSizes
 from ostro.engine.core import EngineCore
+from ostro.engine.guided import Guided
 from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
 from ostro.engine.params import SamplingParams
 
@@ -11,6 +12,7 @@ __all__ = [
     "EngineCore",
     "EngineSizes",
     "FinishReason",
+    "Guided",
     "Logprob",
     "RequestMetrics",
     "RequestOutput",

@@ -26,7 +26,12 @@ def check_params(params: SamplingParams, vocab_size: int, *, has_tokenizer: bool
             f"logprobs must be at most the model's {vocab_size} tokens, not {params.logprobs}.", param="logprobs"
         )
     if not has_tokenizer:
-        for name, used in (("stop", bool(params.stop)), ("skip_special_tokens", not params.skip_special_tokens)):
+        needing = {
+            "stop": bool(params.stop),
+            "skip_special_tokens": not params.skip_special_tokens,
+            "guided": params.guided is not None,
+        }
+        for name, used in needing.items():
             if used:
                 raise RequestError(f"{name} needs a tokenizer, and this model was loaded without one.", param=name)
 

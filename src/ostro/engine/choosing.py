@@ -32,8 +32,12 @@ def extend(
 def _choose(sequence: Sequence, logits: sampler.Float32, tokenizer: Tokenizer | None) -> int:
     """Choose a token by logits (V,) and add it."""
     params = sequence.params
-    scores = sampler.adjusted(logits, params, sequence.history, sequence.banned)
-    token_id = sampler.choose(scores, params, sequence.draws)
+    allowed = sequence.allowed()
+    scores = sampler.adjusted(logits, params, sequence.history, sequence.banned if allowed is None else ())
+    if allowed is None:
+        token_id = sampler.choose(scores, params, sequence.draws)
+    else:
+        token_id = int(allowed[sampler.choose(scores[allowed], params, sequence.draws)])
     if params.logprobs is not None:
         assert sequence.logprobs is not None
         assert sequence.cumulative_logprob is not None

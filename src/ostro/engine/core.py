@@ -15,6 +15,7 @@ from ostro.config import ModelConfig
 from ostro.engine import admission, sampler
 from ostro.engine.choosing import extend
 from ostro.engine.config import EngineConfig
+from ostro.engine.grammar import CompiledGrammar, Grammars, Guide
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
 from ostro.engine.pooling import Embedding, Pooling
@@ -54,6 +55,7 @@ class EngineCore:
         self.engine_config = engine = engine_config or EngineConfig()
         self.sizes = sizes = engine.sizes(config, weight_bytes)
         self._tokenizer = tokenizer
+        self._grammars = None if tokenizer is None else Grammars(tokenizer)
         self._eos = _eos(config, tokenizer) if eos_token_ids is None else frozenset(eos_token_ids)
         self._runner = ModelRunner(
             ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=engine.kv_dtype
@@ -121,6 +123,8 @@ class EngineCore:
         ids = admission.check_token_ids(prompt_token_ids, self.config.vocab_size)
         admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
         max_tokens = admission.room_for_answer(len(ids), params, self.max_model_len)
+        grammar = self._grammar(params)
+        at_start = self._begins(ids) if at_start is None else at_start
         request = Request(
             request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[], final_only=final_only
         )
@@ -128,11 +132,23 @@ class EngineCore:
         eos = frozenset() if params.ignore_eos else self._eos.union(eos_token_ids)
         endings = Endings(eos=eos, stop=frozenset(params.stop_token_ids))
         for index in range(params.n):
-            stream = self._stream(ids, params, at_start)
+            stream = None if self._tokenizer is None else TextStream(self._tokenizer, params, at_start=at_start)
             sequence = self._sequence(request, index, params, max_tokens, endings, salt, stream)
+            if grammar is not None:
+                sequence.guide = Guide(grammar, at_start=at_start)
             request.sequences.append(sequence)
             self.scheduler.add(sequence)
         self._requests[request_id] = request
+
+    def prepare(self, params: SamplingParams) -> None:
+        """Compile the grammar of `guided`, if there is one; it is kept for `add_request`, which would do it too.
+
+        This may be called from any thread, beside a `step`: it takes some 30 ms for a grammar that is new, seconds for
+        a hostile one, and the first one of a tokenizer half a second more. RequestError for what cannot be honoured.
+        """
+        if params.guided is not None:
+            admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
+            self._grammar(params)
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """End a request between steps; its slots are free at once. Its last output, or None if there is no such one."""
@@ -202,12 +218,16 @@ class EngineCore:
         # The answers of one request share their prompt all the same; an object of its own equals no other salt.
         return object() if params.n > 1 else None
 
-    def _stream(self, ids: list[int], params: SamplingParams, at_start: bool | None) -> TextStream | None:
-        if self._tokenizer is None:
+    def _begins(self, ids: list[int]) -> bool:
+        """Whether the answer to a prompt begins a message."""
+        tokenizer = self._tokenizer
+        return tokenizer is not None and ids[-1] < tokenizer.vocab_size and tokenizer.is_control(ids[-1])
+
+    def _grammar(self, params: SamplingParams) -> CompiledGrammar | None:
+        if params.guided is None:
             return None
-        if at_start is None:
-            at_start = self._tokenizer.is_control(ids[-1])
-        return TextStream(self._tokenizer, params, at_start=at_start)
+        assert self._grammars is not None, "check_params has refused it"
+        return self._grammars.compile(params.guided)
 
     def _sequence(
         self,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
+from ostro.engine.guided import Guided
 from ostro.errors import RequestError
 
 
@@ -23,7 +24,8 @@ class SamplingParams:
        in the answer so far, and p if it stands there at all, are subtracted. 0 is off.
     3. `logit_bias`: token id -> number in -100 .. 100 that is added.
     4. `min_tokens`: until the answer has so many tokens, end-of-sequence tokens and `stop_token_ids` are impossible
-       (and stop strings are not looked for).
+       (and stop strings are not looked for). `guided`: tokens that leave the form are impossible; where the form
+       allows nothing but an end, it ends before `min_tokens`.
     5. `temperature` T: scores are divided by T. 0 is greedy: the highest score wins, the lowest id among equals,
        and stages 6 to 8 do nothing.
     6. `top_k`: only the k highest remain, lower ids first among equals. 0 or -1 is off.
@@ -35,8 +37,9 @@ class SamplingParams:
     request of its own with that seed. None draws from fresh entropy.
 
     The answer ends at an end-of-sequence token (unless `ignore_eos`), at one of `stop_token_ids`, at the first
-    complete `stop` string, after `max_tokens`, or at the end of the context (`max_tokens=None`). Text from a stop
-    string on is left out, and so is the text of a stopping token, unless `include_stop_str_in_output`.
+    complete `stop` string, where the form of `guided` is complete, after `max_tokens`, or at the end of the context
+    (`max_tokens=None`). The last two, and a stop string, may cut a form short. Text from a stop string on is left out,
+    and so is the text of a stopping token, unless `include_stop_str_in_output`.
     `skip_special_tokens=False` writes control tokens into the text by their names.
 
     `logprobs`: k gives the log-probabilities of the chosen token and of the k likeliest at every step. They are those
@@ -64,6 +67,7 @@ class SamplingParams:
     max_tokens: int | None = None
     logprobs: int | None = None
     skip_special_tokens: bool = True
+    guided: Guided | None = None
 
     def __post_init__(self) -> None:
         _set(self, "stop", _strings(self.stop))
@@ -84,6 +88,8 @@ class SamplingParams:
         for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"):
             if not isinstance(getattr(self, name), bool):
                 raise _refusal(name, getattr(self, name), "true or false")
+        if self.guided is not None and not isinstance(self.guided, Guided):
+            raise _refusal("guided", self.guided, "a Guided(...)")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise RequestError(
                 f"min_tokens ({self.min_tokens}) must not be greater than max_tokens ({self.max_tokens}).",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ostro.engine import sampler
+from ostro.engine.grammar import Guide, Ids
 from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
 from ostro.engine.params import SamplingParams
 from ostro.engine.scheduler import TokenSequence
@@ -39,6 +40,7 @@ class Sequence(TokenSequence):
     draws: np.random.Generator
     history: sampler.History | None
     stream: TextStream | None
+    guide: Guide | None = None
     text: str = ""
     logprobs: list[dict[int, Logprob]] | None = None
     cumulative_logprob: float | None = None
@@ -59,6 +61,14 @@ class Sequence(TokenSequence):
             return frozenset()
         return self.endings.eos | self.endings.stop
 
+    def allowed(self) -> Ids | None:
+        """Tokens that are possible at the next step, ascending; None if the request is not guided."""
+        if self.guide is None:
+            return None
+        ids = self.guide.allowed(self.endings.eos | self.endings.stop)
+        longer = ids[~np.isin(ids, list(self.banned))] if self.banned else ids
+        return longer if len(longer) else ids
+
     def append(self, token_id: int) -> None:
         """Add the token that was drawn; sets `finish_reason` if the answer ends with it."""
         self.token_ids.append(token_id)
@@ -69,8 +79,12 @@ class Sequence(TokenSequence):
             self._end("stop", token_id if token_id in self.endings.stop else None)
             return
         self._say(token_id)
+        if self.guide is not None:
+            self.guide.advance(token_id)
         if self.stream is not None and self.stream.matched is not None:
             self._end("stop", self.stream.matched)
+        elif self.guide is not None and self.guide.is_complete:
+            self._end("stop", None)
         elif self.num_output_tokens >= self.max_tokens:
             self._end("length", None)
 

@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 
 from ostro.engine.config import EngineConfig
 from ostro.engine.draft_length import Acceptance, Offer, StepTimes, best_lengths
+from ostro.engine.forced_text import ForcedText
 from ostro.engine.prompt_lookup import PromptLookup
 from ostro.engine.request import Sequence
 from ostro.engine.scheduler import Chunk, TokenSequence
@@ -154,6 +155,8 @@ class Speculator:
             for target, draft in (drafter.propose(wanted) if wanted else {}).items():
                 valid = takewhile(lambda token_id: 0 <= token_id < self._vocab_size, draft)
                 target.draft = list(islice(valid, wanted[target]))
+                if isinstance(target, Sequence) and target.guide is not None:
+                    target.draft = target.guide.possible(target.draft)
 
 
 def make_speculator(
@@ -183,9 +186,13 @@ def make_speculator(
             f"changes, and {backend} does not promise that: choose the backend cpu, or leave {wanted} out.",
             param="speculation" if draft is None else "draft_model",
         )
-    lookup = () if mode == "draft-model" else (PromptLookup(),)
+    drafters: list[Drafter] = [] if draft is None else [draft]
+    if mode != "draft-model":
+        drafters.append(PromptLookup())
+    if mode == "auto":
+        drafters.append(ForcedText())
     return Speculator(
-        (*lookup, *(() if draft is None else (draft,))),
+        drafters,
         vocab_size=vocab_size,
         max_draft_tokens=config.max_draft_tokens,
         max_rows=min(max_rows, config.max_num_batched_tokens),

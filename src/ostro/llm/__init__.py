@@ -328,6 +328,7 @@ class LLM:
     def _add(self, prompt: PromptLike, params: SamplingParams, *, final_only: bool = False) -> str:
         rendered = prompt if isinstance(prompt, Prompt) else None
         ids = self._encode(prompt)
+        self._engine.prepare(params)  # before the lock: other requests go on meanwhile
         with self._lock:
             request_id = str(next(self._ids))
             self._engine.add_request(
