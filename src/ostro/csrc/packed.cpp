@@ -15,6 +15,7 @@ constexpr int64_t TILE_ROWS = 64;              // their sums, 32 outputs wide, s
 constexpr int64_t TILE_FLOATS = TILE_ROWS * 32;
 constexpr int64_t ITEM_BYTES = 128 << 10;      // of codes: about what a thread reads in 10 microseconds
 constexpr int64_t WORTH_A_THREAD = 1 << 16;    // multiply-adds
+constexpr int64_t LOGIT_ROWS = 32;             // of the output head at once
 constexpr int64_t ROUND_ON_THREADS = 1 << 16;  // activations
 
 int64_t divide_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -136,6 +137,24 @@ void gated_groups(const Kernels& kernels, const RoundedRows& x, const WeightView
     }
 }
 
+// Row t as bytes, and as row T + t what these bytes leave of it.
+RoundedRows rounded_twice(const Kernels& kernels, const float* x, int64_t T, int64_t K) {
+    RoundedRows both(2 * T, K);
+    const auto round = [&](const float* row, int64_t t) {
+        kernels.round_rows({row, K, K, t, t + 1, 2 * T, both.data()});
+    };
+    std::vector<float> rest(static_cast<size_t>(K));
+    for (int64_t t = 0; t < T; ++t) {
+        round(x + t * K, t);
+        for (int64_t k = 0; k < K; ++k) {
+            const RowGroup& group = both.data()[k / GROUP * 2 * T + t];
+            rest[static_cast<size_t>(k)] = x[t * K + k] - group.scale * static_cast<float>(group.q[k % GROUP]);
+        }
+        round(rest.data(), T + t);
+    }
+    return both;
+}
+
 }  // namespace
 
 WeightView make_packed(const std::string& kind, int64_t rows, int64_t cols, const uint8_t* codes, int64_t code_bytes,
@@ -216,23 +235,14 @@ void packed_linears(const Kernels& kernels, int num_threads, const RoundedRows& 
 void packed_logits(const Kernels& kernels, int num_threads, const float* x, int64_t T, const WeightView& weight,
                    float* y) {
     const int64_t K = weight.cols, N = weight.rows;
-    const RoundedRows both(2 * T, K);
-    const auto round = [&](const float* row, int64_t t) {
-        kernels.round_rows({row, K, K, t, t + 1, 2 * T, both.data()});
-    };
-    parallel_for(T * K < ROUND_ON_THREADS ? 1 : num_threads, T, [&](int64_t t) {
-        const float* row = x + t * K;
-        round(row, t);
-        float* rest = thread_scratch(K);
-        for (int64_t k = 0; k < K; ++k) {
-            const RowGroup& group = both.data()[k / GROUP * 2 * T + t];
-            rest[k] = row[k] - group.scale * static_cast<float>(group.q[k % GROUP]);
-        }
-        round(rest, T + t);
-    });
-    std::vector<float> sums(static_cast<size_t>(2 * T * N));
-    packed_linears(kernels, num_threads, both, {{&weight, sums.data(), nullptr}});
-    for (int64_t i = 0; i < T * N; ++i) y[i] = sums[static_cast<size_t>(i)] + sums[static_cast<size_t>(T * N + i)];
+    std::vector<float> sums(static_cast<size_t>(2 * std::min(T, LOGIT_ROWS) * N));
+    for (int64_t first = 0; first < T; first += LOGIT_ROWS) {  // the sums of all rows would take twice what y does
+        const int64_t rows = std::min(LOGIT_ROWS, T - first);
+        const RoundedRows both = rounded_twice(kernels, x + first * K, rows, K);
+        packed_linears(kernels, num_threads, both, {{&weight, sums.data(), nullptr}});
+        const float *coarse = sums.data(), *fine = coarse + rows * N;
+        for (int64_t i = 0; i < rows * N; ++i) y[first * N + i] = coarse[i] + fine[i];
+    }
 }
 
 RoundedRows packed_gated(const Kernels& kernels, int num_threads, const RoundedRows& x, const WeightView& gate,
