@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ostro.errors import RequestError
 from ostro.json_schema import KEYWORDS, LAYOUT, MAX_DEPTH, MAX_NUMBER, MAX_SCHEMAS, cleaned, pattern_place
@@ -68,6 +70,9 @@ def nested(levels: int) -> dict[str, Any]:
         ({"exclusiveMinimum": 1e-200}, "#/exclusiveMinimum", "below 1e-30"),
         ({"multipleOf": 0}, "#/multipleOf", "greater than 0"),
         ({"pattern": 1}, "#/pattern", "must be a text"),
+        ({"pattern": r"^\P{L}$"}, "#/pattern", r"\\P cannot be enforced exactly"),
+        ({"pattern": r"[a&&b]"}, "#/pattern", "cannot be enforced exactly"),
+        ({"pattern": r"[\x00-\x1f]"}, "#/pattern", "cannot be enforced exactly"),
         ({"format": "iri"}, "#/format", "'iri' is not enforced; known are date"),
         ({"minProperties": 2, "required": ["a"]}, "#/minProperties", "2 cannot be enforced beyond"),
         ({"$ref": "https://example.com/x"}, "#/\\$ref", "into the schema itself"),
@@ -84,6 +89,26 @@ def test_what_is_refused_is_named_with_its_place(schema: Any, place: str, words:
     with pytest.raises(RequestError, match=f"^The JSON schema, at {place}.*{words}") as caught:
         cleaned(schema)
     assert caught.value.param == "response_format"
+
+
+_JUNK = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=4)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from([*KEYWORDS, "not", "title", "x-guidance"]), st.text()), inner),
+    ),
+    max_leaves=12,
+)
+
+
+@given(schema=_JUNK)
+def test_whatever_comes_is_cleaned_or_refused(schema: Any) -> None:
+    try:
+        result = cleaned(schema)
+    except RequestError as error:
+        assert error.param == "response_format"  # noqa: PT017 - either is right
+        return
+    assert set(result) <= {*KEYWORDS, "x-guidance"}
 
 
 def test_references_are_followed_by_their_names() -> None:

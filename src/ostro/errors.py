@@ -8,11 +8,15 @@
     │   └── TokenizerNotFoundError a checkpoint without a vocabulary
     ├── PromptError            messages that cannot be rendered (carries the index of the message)
     ├── RequestError           a sampling parameter or a prompt that is out of range (carries the parameter)
-    │   └── ContextLengthError     the prompt does not fit (carries the numbers)
-    │       └── InputLengthError       a text to embed is longer than the embedder takes
+    │   ├── ContextLengthError     the prompt does not fit (carries the numbers)
+    │   │   └── InputLengthError       a text to embed is longer than the embedder takes
+    │   └── UnknownModelError      a name that none of the served models has
     ├── ToolError              a tool that cannot be described, loaded or used (never what it does when called)
     │   └── ServiceError           another's service cannot be reached or refuses (brave_search, an endpoint)
     ├── BackendError           a backend that is not here or cannot do what is asked
+    ├── EngineError            an answer that could not be computed for a reason inside ostro; others go on
+    ├── OverloadedError        more requests than may wait (carries the seconds after which to try again)
+    │   └── ShuttingDownError      the model is being stopped
     └── MissingExtraError      an optional package is not installed (names the extra)
 
 `assert` is for our own bugs; these classes are for everything a user can cause and mend.
@@ -103,6 +107,13 @@ class InputLengthError(ContextLengthError):
         )
 
 
+class UnknownModelError(RequestError):
+    """None of the models that are served has this name."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="model")
+
+
 class ToolError(OstroError):
     """A tool that cannot be described, loaded or used."""
 
@@ -113,6 +124,22 @@ class ServiceError(ToolError):
 
 class BackendError(OstroError):
     """A backend is not available on this machine, or lacks what was asked of it."""
+
+
+class EngineError(OstroError):
+    """The engine could not go on with a request, for a reason that the request did not state; the log has more."""
+
+
+class OverloadedError(OstroError):
+    """There is no place for one more request now; `retry_after` seconds later there may be."""
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ShuttingDownError(OverloadedError):
+    """The model takes no more requests, and those that had not ended in time were given up: it is being stopped."""
 
 
 class MissingExtraError(OstroError, ImportError):

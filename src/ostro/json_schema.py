@@ -6,6 +6,7 @@ place. There is no fourth case, so an answer that is made by a cleaned schema sa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import unquote
@@ -68,7 +69,7 @@ def pattern_place(schema: Any, message: str, at: str = "#") -> str | None:
     parts = schema.items() if isinstance(schema, Mapping) else enumerate(schema)
     for name, part in parts:
         here = f"{at}/{escaped(name)}"
-        if name == "pattern" and isinstance(part, str) and part in message:
+        if name == "pattern" and isinstance(part, str) and (part in message or without_nul(part) in message):
             return here
         if (found := pattern_place(part, message, here)) is not None:
             return found
@@ -220,6 +221,14 @@ class _Walk:
             raise self.refusal(at, f"it must be a text, not {value!r:.80}")
         return value
 
+    def pattern(self, value: Any, at: str, depth: int) -> str:
+        """A regex. See `without_nul`."""
+        text = self.text(value, at, depth)
+        for found in _NUL_CLASSES.finditer(text):
+            if found[1]:
+                raise self.refusal(at, f"{found[1]} cannot be enforced exactly; name the characters that are allowed")
+        return without_nul(text)
+
     def texts(self, value: Any, at: str, _depth: int) -> list[str]:
         if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
             raise self.refusal(at, f"it must be a list of texts, not {value!r:.80}")
@@ -229,6 +238,28 @@ class _Walk:
         if value not in FORMATS:
             raise self.refusal(at, f"{value!r:.80} is not enforced; known are {', '.join(FORMATS)}")
         return str(value)
+
+
+_NUL_CLASSES = re.compile(
+    r"\\\\|(\\P|\\p\{\^|\\p\{?C|\[:\^|\[:cntrl|\\x(?:00|\{0+\})|\\u(?:0000|\{0+\})|\\0|\[[^\]]*(?:&&|--|~~))"
+)
+"""Classes that may hold all control characters but no quote; see `without_nul`."""
+
+
+def without_nul(pattern: str) -> str:
+    r"""A regex whose negated classes leave NUL out too, which no model has a use for.
+
+    llguidance 1.9 escapes classes for JSON. One that has all control characters gets all short escapes with them, so
+    that `[^"]` would match a quote after all. Without NUL it is escaped character by character, and exactly.
+
+    >>> print(without_nul(r'^[^"]+\[^[^]a]]$'))
+    ^[^\x00"]+\[^[^\x00\]a]]$
+    """
+    return _NEGATED.sub(lambda found: _INSTEAD.get(found[0], found[0]), pattern)
+
+
+_NEGATED = re.compile(r"\\.|\[\^\]?", re.DOTALL)
+_INSTEAD = {"[^": r"[^\x00", "[^]": r"[^\x00\]"}
 
 
 def escaped(name: object) -> str:
@@ -246,7 +277,7 @@ _KEYWORDS: dict[str, _Check] = {
     "minProperties": _Walk.count, "maxProperties": _Walk.count,
     "items": _Walk.items, "prefixItems": _Walk.schemas, "additionalItems": _Walk.subschema,
     "minItems": _Walk.count, "maxItems": _Walk.count,
-    "minLength": _Walk.count, "maxLength": _Walk.count, "pattern": _Walk.text, "format": _Walk.format,
+    "minLength": _Walk.count, "maxLength": _Walk.count, "pattern": _Walk.pattern, "format": _Walk.format,
     "minimum": _Walk.number, "maximum": _Walk.number, "multipleOf": _Walk.divisor,
     "exclusiveMinimum": _Walk.bound, "exclusiveMaximum": _Walk.bound,
 }  # fmt: skip

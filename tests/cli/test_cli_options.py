@@ -16,7 +16,7 @@ from ostro.cli import options, values
 from ostro.cli.app import COMMANDS
 from ostro.cli.groups import with_groups
 from ostro.cli.options import LoadOptions, model_or_default
-from ostro.cli.sampling_options import OPTION_NAMES, AllSamplingOptions, SamplingOptions, as_options
+from ostro.cli.sampling_options import FORMS, OPTION_NAMES, AllSamplingOptions, SamplingOptions, as_options
 from ostro.config.kv import KV_DTYPES
 from ostro.engine.config import SPECULATION
 from ostro.errors import ContextLengthError, RequestError
@@ -80,6 +80,7 @@ def test_zero_is_a_value() -> None:
 
 def test_every_sampling_parameter_has_an_option() -> None:
     own = {"include_stop": "include_stop_str_in_output", "keep_special": "skip_special_tokens"}
+    own |= dict.fromkeys(FORMS, "guided")
     names = {own.get(name, name) for name in inspect.signature(AllSamplingOptions).parameters}
     assert names == set(inspect.signature(SamplingParams).parameters)
 

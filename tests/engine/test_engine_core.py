@@ -175,8 +175,8 @@ def test_the_prompt_of_n_answers_is_computed_once() -> None:
         chunks = core.scheduler.schedule
         counted: list[int] = []
 
-        def schedule(chunks: Any = chunks, counted: list[int] = counted) -> Any:
-            planned = chunks()
+        def schedule(most: int | None, chunks: Any = chunks, counted: list[int] = counted) -> Any:
+            planned = chunks(most)
             counted.append(sum(chunk.count for chunk in planned))
             return planned
 

@@ -107,3 +107,21 @@ def test_drafters_forget_what_has_ended() -> None:
     assert drafter.known == set()
     assert core._speculator._acceptance == {}  # type: ignore[union-attr]
     assert core._speculator._kinds == {}  # type: ignore[union-attr]
+
+
+def test_drafting_that_fails_is_given_up_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    requests = [(prompt, SamplingParams(temperature=0, max_tokens=20, ignore_eos=True)) for prompt in prompts(3)]
+    plain = answers(engine(speculation="off"), requests)
+    texts = [prompt + found[0].token_ids for (prompt, _), found in zip(requests, plain, strict=True)]
+    right = oracle(texts)
+    calls = iter(range(10**6))
+
+    def failing(sequence: Any, limit: int) -> list[int]:
+        if next(calls) > 4:
+            raise ValueError("a bug")
+        return list(right(sequence, limit))
+
+    core = engine(guess=failing)
+    assert answers(core, requests) == plain
+    assert not core.is_speculating
+    assert [record.getMessage() for record in caplog.records] == ["Speculation failed; it is off from here on"]

@@ -42,6 +42,56 @@ def test_decodes_come_first_then_prefills_in_chunks() -> None:
     assert advance(scheduler) == [(0, 6, 1), (1, 16, 1), (2, 5, 1)]
 
 
+def test_of_prompts_the_oldest_has_half_and_the_shortest_the_rest() -> None:
+    scheduler = Scheduler(KVCache(200, 4), max_num_seqs=8, max_num_batched_tokens=20)
+    for order, length in enumerate([100, 60, 12]):
+        scheduler.add(sequence(order, length))
+    assert advance(scheduler) == [(0, 0, 10), (2, 0, 10)]
+    scheduler.add(sequence(3, 5))
+    assert advance(scheduler) == [(0, 10, 10), (1, 0, 3), (2, 10, 2), (3, 0, 5)]
+    assert advance(scheduler) == [(2, 12, 1), (3, 5, 1), (0, 20, 9), (1, 3, 9)]
+
+
+def test_prompts_may_have_less_than_the_budget() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=20)
+    one, two = sequence(0, 3), sequence(1, 30)
+    scheduler.add(one)
+    assert told(scheduler.schedule(2)) == [(0, 0, 2)]
+    scheduler.add(two)
+    assert advance(scheduler) == [(0, 0, 3), (1, 0, 17)]
+    one.draft = [1, 1, 1]
+    chunks = scheduler.schedule(6)
+    assert told(chunks) == [(0, 3, 4), (1, 17, 6)]  # what decodes and drafts is not counted
+    assert told(scheduler.schedule(0)) == [(0, 3, 4), (1, 17, 1)]  # and nobody stands still
+
+
+def test_a_beginning_that_is_being_computed_is_waited_for() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=12)
+    shared = [5] * 17
+    texts = [[*shared, *[6] * 20], [*shared, 7, 7], [*shared, *[6] * 20, 8], [4] * 3]
+    for order, ids in enumerate(texts):
+        salt = "x" if order < 3 else "y"
+        scheduler.add(TokenSequence(order=order, token_ids=ids, num_prompt_tokens=len(ids), salt=salt))
+    assert advance(scheduler) == [(0, 0, 9), (3, 0, 3)]
+    assert advance(scheduler) == [(3, 3, 1), (0, 9, 11)]
+    # Of the first 16 tokens nothing is computed twice; the third text awaits 36 of the first.
+    assert advance(scheduler) == [(3, 4, 1), (0, 20, 8), (1, 16, 3)]
+    assert [s.order for s in scheduler.waiting] == [2]
+    while scheduler.waiting:
+        last = advance(scheduler)
+    assert last[-1] == (2, 36, 2)
+
+
+def test_nobody_awaits_what_does_not_run() -> None:
+    scheduler = Scheduler(KVCache(64, 4), max_num_seqs=8, max_num_batched_tokens=8)
+    one, two = (TokenSequence(order=i, token_ids=[5] * 20, num_prompt_tokens=20, salt="x") for i in range(2))
+    scheduler.add(one)
+    scheduler.add(two)
+    assert advance(scheduler) == [(0, 0, 8)]
+    scheduler.remove(one)
+    assert advance(scheduler) == [(1, 8, 8)]
+
+
 def test_at_most_max_num_seqs_run() -> None:
     scheduler = Scheduler(KVCache(64, 4), max_num_seqs=2, max_num_batched_tokens=100)
     for order in range(3):
@@ -86,9 +136,10 @@ def test_followers_wait_for_the_leaders_prompt_and_share_it() -> None:
     scheduler.add(leader)
     scheduler.add(sequence(1, 10, salt="x", leader=leader))
     scheduler.add(sequence(2, 2))
-    assert advance(scheduler) == [(0, 0, 6)]
-    assert advance(scheduler) == [(0, 6, 4), (2, 0, 2)]  # the follower holds nobody else up
-    assert advance(scheduler) == [(0, 10, 1), (2, 2, 1), (1, 8, 2)]
+    assert advance(scheduler) == [(0, 0, 4), (2, 0, 2)]  # the follower holds nobody else up
+    assert advance(scheduler) == [(2, 2, 1), (0, 4, 5)]
+    assert advance(scheduler) == [(0, 9, 1), (2, 3, 1)]
+    assert advance(scheduler) == [(0, 10, 1), (2, 4, 1), (1, 8, 2)]
 
 
 def test_a_chunk_that_was_planned_goes_with_its_preempted_sequence() -> None:
@@ -233,7 +284,6 @@ def test_everything_ends(
             if given_up == step and scheduler.holds(s):
                 scheduler.remove(s)
                 ended.add(s.order)
-        oldest = min((s.order for s in scheduler.running), default=None)
         right = {}
         for s in scheduler.running:
             drafted, right[s] = next(guesses)
@@ -243,6 +293,7 @@ def test_everything_ends(
         assert sum(chunk.count for chunk in chunks) <= budget
         assert len(scheduler.running) <= max_num_seqs
         assert len({chunk.sequence.order for chunk in chunks}) == len(chunks)
+        oldest = min((s.order for s in scheduler.running), default=None)
         if oldest is not None and budget >= max_num_seqs:
             assert oldest in {chunk.sequence.order for chunk in chunks}, "the oldest stands still"
         for chunk in chunks:

@@ -203,6 +203,29 @@ def test_any_schema_is_satisfied_or_refused(v3: Vocabularies, schema: Any, seed:
     assert one_line(text)
 
 
+PATTERNS = (
+    r'^[^"]$', r"^[^\\]$", r'^[^"\\]$', r'^[^"\n]$', r"^[^\x22a-z]$", r"^.$", r"^[^a]$", r"^\w$", r"^\W$", r"^\d$",
+    r"^\D$", r'^[^\W"]$', r"^[\s\S]$", r"^[\x01-!#-~]$", r'^(a|[^"])$', r"^[^[:alpha:]]$", r"^[^\p{L}]$", r"^[^]a]$",
+    r"^(--|\\P|é)$", r"^[가-힣]$", r"^[^가-힣\n]$", r"^[/\\]$",
+)  # fmt: skip
+CHARACTERS = [*map(chr, range(1, 128)), "é", "힣", "\u2028", "\ufeff", "😀", "--", "\\P", ""]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_is_enforced_to_the_letter(pattern: str) -> None:
+    """Of all that is enforced, JSON's escapes make this the most intricate."""
+    vocabularies = Vocabularies(toy())
+    guided = Guided(json_schema={"type": "string", "pattern": pattern, "maxLength": 3})
+    python = pattern.replace("[:alpha:]", "a-zA-Z").replace("^[^]a]$", r"^[^\]a]$").replace(r"\p{L}", "a-zA-Zé힣")
+    wrong = [
+        text
+        for text in CHARACTERS
+        if vocabularies.accepts(guided, json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f"))
+        != (re.search(python, text, re.ASCII) is not None)
+    ]
+    assert wrong == []
+
+
 @given(text=st.text(max_size=30))
 def test_any_string_can_be_said(v3: Vocabularies, text: str) -> None:
     """Strings are not limited to what is easy to write: all but what JSON itself escapes stands as it is."""

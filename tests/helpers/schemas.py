@@ -109,7 +109,9 @@ _NUMERIC = _some(
     minimum=_NUMBERS, maximum=_NUMBERS, exclusiveMinimum=_NUMBERS, exclusiveMaximum=_NUMBERS,
     multipleOf=st.sampled_from([1, 2, 7, 12, 0.5, 0.25, 1.5]),
 )  # fmt: skip
-_PATTERNS = st.sampled_from(["^[a-c]{1,3}$", "^\\d+$", "b", "^x.*y$", "^(ab|cd)?$", '^[^"\\\\]$', "[가-힣]$", "\\w\\s"])
+_PATTERNS = st.sampled_from(
+    ["^[a-c]{1,3}$", "^\\d+$", "b", "^x.*y$", "^(ab|cd)?$", '^[^"]{1,3}$', '^[^"\\\\]$', "[가-힣]$", "\\w\\s"]
+)
 _LEAVES = st.one_of(
     st.just({"type": "null"}),
     st.just({"type": "boolean"}),

@@ -10,25 +10,63 @@ A node without block, children and pins is pruned.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+
+DIGEST_BYTES = 20
 
 
 class Node:
     """One full block of tokens after its parent's; compared by identity. `uses` counts children, pins and the block."""
 
-    __slots__ = ("block", "key", "uses")
+    __slots__ = ("_digest", "block", "key", "uses")
 
     def __init__(self, key: tuple[Node | None, Hashable]) -> None:
         self.key = key
         self.block: int | None = None
         self.uses = 0
+        self._digest: bytes | None = None
 
     @property
     def parent(self) -> Node | None:
         """The node of the tokens before; None for the root of a salt."""
         return self.key[0]
+
+    @property
+    def path(self) -> list[Node]:
+        """The nodes from this one up to the root of its salt."""
+        nodes = [self]
+        while (parent := nodes[-1].parent) is not None:
+            nodes.append(parent)
+        return nodes
+
+    @property
+    def tokens(self) -> bytes:
+        """The block's token ids, as `packed` gives them."""
+        assert isinstance(self.key[1], bytes)
+        return self.key[1]
+
+    @property
+    def digest(self) -> bytes | None:
+        """A name for salt and tokens from the very first on, the same in every process.
+
+        None under a salt that is no text: it means something in this process only.
+        """
+        if self._digest is None:
+            for node in reversed(self.path):
+                if node._digest is None:
+                    parent, own = node.key
+                    if parent is None:
+                        if not isinstance(own, str):
+                            return None
+                        salt = own.encode("utf-8", "surrogatepass")
+                        node._digest = hashlib.blake2b(salt, digest_size=DIGEST_BYTES, person=b"salt").digest()
+                    else:
+                        assert parent._digest is not None
+                        node._digest = digest(parent._digest, node.tokens)
+        return self._digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +117,7 @@ class PrefixIndex:
         The node takes `block`, unless it holds another one with the same content already: see `Node.block`.
         """
         assert len(tokens) == self.block_size
-        key = (parent, _packed(tokens))
+        key = (parent, packed(tokens))
         node = self._nodes.get(key)
         if node is None:
             if self.is_full:
@@ -103,7 +141,7 @@ class PrefixIndex:
         num_blocks = run = 0  # run: how many of the latest blocks are there without a gap
         size = self.block_size
         for start in range(0, len(token_ids) - size, size):
-            child = self._nodes.get((node, _packed(token_ids[start : start + size])))
+            child = self._nodes.get((node, packed(token_ids[start : start + size])))
             if child is None:
                 break
             node = child
@@ -145,6 +183,11 @@ class PrefixIndex:
                 pruned.uses -= 1
 
 
-def _packed(tokens: Sequence[int]) -> bytes:
+def packed(tokens: Sequence[int]) -> bytes:
     """The ids as 8 bytes each: equal only if all ids are, and a fraction of a tuple's memory."""
     return array("q", tokens).tobytes()
+
+
+def digest(parent: bytes, tokens: bytes) -> bytes:
+    """The `Node.digest` of a block by that of the block before."""
+    return hashlib.blake2b(parent + tokens, digest_size=DIGEST_BYTES, person=b"block").digest()

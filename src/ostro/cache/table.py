@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from ostro.cache.blocks import BlockPool
-from ostro.cache.prefix import Match, PrefixIndex
+from ostro.cache.prefix import Match, Node, PrefixIndex
 
 
 class KVCache:
@@ -21,6 +21,8 @@ class KVCache:
         self.index = PrefixIndex(block_size, max(65536, 4 * num_blocks) if max_nodes is None else max_nodes)
         self.pool = BlockPool(num_blocks, block_size, on_evict=self.index.drop)
         self.window = window
+        self.on_indexed: Callable[[Node], None] = lambda _: None
+        """Called with every node that gets a block."""
 
     def open(self, token_ids: Sequence[int], salt: Hashable | None = None) -> SequenceCache:
         """The cache of a sequence that begins with `token_ids`, with what can be reused of it already in place.
@@ -81,6 +83,11 @@ class SequenceCache:
         pool = self._cache.pool
         return self.num_reserved + pool.num_available * pool.block_size
 
+    @property
+    def node(self) -> Node | None:
+        """The last full block of the sequence in the prefix tree; None where it shares nothing."""
+        return self._node
+
     def blocks_missing(self, num_tokens: int, chunk: int) -> int:
         """Most blocks that must still be allocated until the first `num_tokens` are stored, `chunk` at a step."""
         total = -(-num_tokens // self._cache.pool.block_size) - self.first_block
@@ -123,6 +130,7 @@ class SequenceCache:
                 return self._stop_indexing()  # what follows cannot be found again, nor need it be remembered
             if node.block == block:
                 pool.keep(block)
+                self._cache.on_indexed(node)
             index.pin(node)
             index.unpin(self._node)
             self._node = node

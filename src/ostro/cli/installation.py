@@ -10,7 +10,7 @@ from pathlib import Path
 
 REQUIRED = (
     "numpy", "ml_dtypes", "tokenizers", "tiktoken", "mistral-common", "sentencepiece", "huggingface_hub", "jinja2",
-    "typer", "rich", "prompt_toolkit",
+    "llguidance", "typer", "rich", "prompt_toolkit",
 )  # fmt: skip
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch", "safetensors"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
@@ -22,6 +23,9 @@ class EngineConfig:
     At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
     `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
 
+    `prefix_cache_dir` is a folder where prefixes are kept for the next process (`ostro.cache.disk`), in files that take
+    `prefix_cache_bytes` at most; None keeps them in memory alone.
+
     `speculation` makes several tokens in a step where it can, and never other tokens (`ostro.engine.speculation`):
     "auto" drafts as much as pays, by prompt lookup and with the draft model if there is one, where the backend's rows
     do not depend on each other, and else not at all; "prompt-lookup" and "draft-model" draft whenever they can, with
@@ -37,11 +41,13 @@ class EngineConfig:
     max_num_batched_tokens: int = 512
     max_model_len: int | None = None
     enable_prefix_caching: bool = True
+    prefix_cache_dir: str | Path | None = None
+    prefix_cache_bytes: int = 8 << 30
     speculation: str = "auto"
     max_draft_tokens: int = 15
 
     def __post_init__(self) -> None:
-        for name in ("block_size", "max_num_seqs", "max_num_batched_tokens", "max_draft_tokens"):
+        for name in ("block_size", "max_num_seqs", "max_num_batched_tokens", "max_draft_tokens", "prefix_cache_bytes"):
             _at_least_one(name, getattr(self, name))
         for name in ("num_blocks", "kv_cache_bytes", "max_model_len"):
             if getattr(self, name) is not None:
@@ -51,6 +57,12 @@ class EngineConfig:
                 f"num_blocks ({self.num_blocks}) and kv_cache_bytes ({self.kv_cache_bytes}) both size the K/V pool: "
                 "give one of them.",
                 param="kv_cache_bytes",
+            )
+        if self.prefix_cache_dir is not None and not self.enable_prefix_caching:
+            raise RequestError(
+                f"prefix_cache_dir is {str(self.prefix_cache_dir)!r}, but enable_prefix_caching is false: leave one of "
+                "them out.",
+                param="prefix_cache_dir",
             )
         if not 0 < self.kv_memory_fraction <= 1:
             raise RequestError(

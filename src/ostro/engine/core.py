@@ -12,19 +12,23 @@ import numpy as np
 
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
-from ostro.engine import admission, sampler
+from ostro.engine import admission
 from ostro.engine.choosing import extend
 from ostro.engine.config import EngineConfig
+from ostro.engine.failures import as_ostro_error, together_or_apart
 from ostro.engine.grammar import CompiledGrammar, Grammars, Guide
 from ostro.engine.outputs import RequestOutput
+from ostro.engine.pace import Pace
 from ostro.engine.params import SamplingParams
+from ostro.engine.persistence import open_store
 from ostro.engine.pooling import Embedding, Pooling
 from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
 from ostro.engine.runner import Float32, ModelRunner, forward_batch
 from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
 from ostro.engine.scoring import TextReader
 from ostro.engine.speculation import Drafter, make_speculator
-from ostro.errors import OstroError, RequestError
+from ostro.errors import RequestError
+from ostro.log import logger
 from ostro.models.llama import LlamaWeights
 from ostro.ops.base import Array, Ops
 from ostro.tokenizer.base import Tokenizer
@@ -36,7 +40,8 @@ class EngineCore:
     `tokenizer` None runs on ids alone: answers have no text, and what needs text is refused. `eos_token_ids` are the
     end-of-sequence tokens: by default the config's and the tokenizer's. `weight_bytes` are mapped weights that will
     take memory beside the K/V pool (see `EngineConfig.sizes`). `draft` guesses tokens beside prompt lookup
-    (`EngineConfig.speculation`); it serves one engine.
+    (`EngineConfig.speculation`); it serves one engine. `fingerprint` stands for the weights where prefixes are kept on
+    disk (`EngineConfig.prefix_cache_dir`).
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class EngineCore:
         eos_token_ids: Iterable[int] | None = None,
         weight_bytes: int = 0,
         draft: Drafter | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self.config = config
         self.engine_config = engine = engine_config or EngineConfig()
@@ -62,6 +68,8 @@ class EngineCore:
         )
         self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
         self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
+        self.store = open_store(engine, ops, config, fingerprint, self._runner.pool, self.cache)
+        self.scheduler.restores = self.store is not None
         self._order = itertools.count()
         self._reader = TextReader(
             self._runner, self.scheduler, config, max_model_len=sizes.max_model_len, order=self._order
@@ -74,6 +82,8 @@ class EngineCore:
             vocab_size=config.vocab_size,
             max_rows=self._reader.max_logit_rows,
         )
+        self.pace: Pace | None = None
+        """Keeps steps short where others wait for them; None: a step is as large as it can be."""
         self._requests: dict[str, Request] = {}
         self._pending: list[RequestOutput] = []
 
@@ -120,9 +130,7 @@ class EngineCore:
         params = params or SamplingParams()
         if request_id in self._requests:
             raise RequestError(f"A request {request_id!r} is running already; choose another id.", param="request_id")
-        ids = admission.check_token_ids(prompt_token_ids, self.config.vocab_size)
-        admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
-        max_tokens = admission.room_for_answer(len(ids), params, self.max_model_len)
+        ids, max_tokens = self.check_request(prompt_token_ids, params)
         grammar = self._grammar(params)
         at_start = self._begins(ids) if at_start is None else at_start
         request = Request(
@@ -131,14 +139,22 @@ class EngineCore:
         salt = self._salt(cache_salt, params)
         eos = frozenset() if params.ignore_eos else self._eos.union(eos_token_ids)
         endings = Endings(eos=eos, stop=frozenset(params.stop_token_ids))
-        for index in range(params.n):
+        for _ in range(params.n):
             stream = None if self._tokenizer is None else TextStream(self._tokenizer, params, at_start=at_start)
-            sequence = self._sequence(request, index, params, max_tokens, endings, salt, stream)
+            sequence = request.new_sequence(next(self._order), params, max_tokens, endings, salt, stream)
             if grammar is not None:
                 sequence.guide = Guide(grammar, at_start=at_start)
-            request.sequences.append(sequence)
             self.scheduler.add(sequence)
         self._requests[request_id] = request
+
+    def check_request(self, prompt_token_ids: Tokens[int], params: SamplingParams) -> tuple[list[int], int]:
+        """The ids of a prompt, and the most tokens that each of its answers may have; any thread may ask.
+
+        RequestError (ContextLengthError) for what `add_request` would refuse.
+        """
+        ids = admission.check_token_ids(prompt_token_ids, self.config.vocab_size)
+        admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
+        return ids, admission.room_for_answer(len(ids), params, self.max_model_len)
 
     def prepare(self, params: SamplingParams) -> None:
         """Compile the grammar of `guided`, if there is one; it is kept for `add_request`, which would do it too.
@@ -198,10 +214,17 @@ class EngineCore:
             self.scheduler.remove(embedding.sequence)
 
     def reset_prefix_cache(self) -> None:
-        """Forget every prefix that no running request holds."""
+        """Forget every prefix that no running request holds, on disk too."""
         self.cache.clear()
+        if self.store is not None:
+            self.store.clear()
         if self._speculator is not None:
             self._speculator.clear()
+
+    def flush(self) -> None:
+        """Wait until everything is written that is kept on disk."""
+        if self.store is not None:
+            self.store.flush()
 
     def _finish(self, scoring: Scoring) -> None:
         """Take steps until every row of a text was visited; the requests' outputs wait for `step`."""
@@ -211,6 +234,8 @@ class EngineCore:
         finally:
             if self.scheduler.holds(scoring):
                 self.scheduler.remove(scoring)
+        if scoring.failure is not None:
+            raise scoring.failure
 
     def _salt(self, cache_salt: str, params: SamplingParams) -> Hashable | None:
         if self.engine_config.enable_prefix_caching:
@@ -229,53 +254,55 @@ class EngineCore:
         assert self._grammars is not None, "check_params has refused it"
         return self._grammars.compile(params.guided)
 
-    def _sequence(
-        self,
-        request: Request,
-        index: int,
-        params: SamplingParams,
-        max_tokens: int,
-        endings: Endings,
-        salt: Hashable | None,
-        stream: TextStream | None,
-    ) -> Sequence:
-        ids = request.prompt_token_ids
-        with_logprobs = params.logprobs is not None
-        return Sequence(
-            order=next(self._order),
-            token_ids=list(ids),
-            num_prompt_tokens=len(ids),
-            salt=salt,
-            leader=request.sequences[0] if index else None,
-            request_id=request.request_id,
-            index=index,
-            params=params,
-            endings=endings,
-            max_tokens=max_tokens,
-            draws=sampler.generator(params.seed, index),
-            history=sampler.History(ids) if params.has_penalties else None,
-            stream=stream,
-            logprobs=[] if with_logprobs else None,
-            cumulative_logprob=0.0 if with_logprobs else None,
-        )
-
     def _advance(self) -> list[RequestOutput]:
         """One step: schedule, compute, choose, commit. A step that is interrupted can be taken again."""
+        if self.store is not None:
+            self.store.restore(self.scheduler.running)
         began = time.monotonic()
-        if self._speculator is not None:
-            self._speculator.propose(self.scheduler.running)
-        chunks = self.scheduler.schedule()
+        self._propose()
+        chunks = self.scheduler.schedule(
+            None if self.pace is None else self.pace.max_prompt_tokens(self.scheduler.num_sequences)
+        )
         if not chunks:
             return []
         self._note_start(chunks)
-        rows = [_num_logit_rows(chunk) for chunk in chunks]
-        hidden = self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
-        self._visit(chunks, rows, hidden)
-        self._sample(chunks, rows, hidden)
+        computed: list[Chunk] = []
+        for part, hidden in together_or_apart(chunks, self._forward, lambda each, why: self._fail(each.sequence, why)):
+            rows = [_num_logit_rows(chunk) for chunk in part]
+            self._visit(part, rows, hidden)
+            self._sample(part, rows, hidden)
+            computed += part
+        seconds = time.monotonic() - began
+        for watcher in (self._speculator, self.pace):
+            if watcher is not None:
+                watcher.note_time(chunks, seconds)
+        self.scheduler.commit(computed)
+        if self.store is not None:
+            self.store.save()
+        return self._collect(computed)
+
+    def _propose(self) -> None:
+        """Have drafts made. Answers do not need them, so what fails at it is not done any more."""
         if self._speculator is not None:
-            self._speculator.note_time(chunks, time.monotonic() - began)
-        self.scheduler.commit(chunks)
-        return self._collect(chunks)
+            try:
+                self._speculator.propose(self.scheduler.running)
+            except Exception:
+                logger.exception("Speculation failed; it is off from here on")
+                self._speculator = None
+                for sequence in self.scheduler.running:
+                    sequence.draft = []
+
+    def _forward(self, chunks: list[Chunk]) -> Array:
+        rows = [_num_logit_rows(chunk) for chunk in chunks]
+        return self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
+
+    def _fail(self, sequence: TokenSequence, failure: Exception) -> None:
+        """The sequence cannot go on; `_collect` takes it away."""
+        if isinstance(sequence, Sequence):
+            sequence.abort()
+            self._requests[sequence.request_id].error = as_ostro_error(failure)
+        elif isinstance(sequence, Scoring):
+            sequence.failure = as_ostro_error(failure)
 
     def _remove(self, sequence: TokenSequence) -> None:
         """The sequence has ended or is given up: nothing of it stays."""
@@ -317,9 +344,8 @@ class EngineCore:
             own = list(islice(logits, 1 + chunk.num_draft))
             try:
                 tried, accepted = extend(sequence, chunk.num_draft, own, self._tokenizer)
-            except OstroError as failure:
-                sequence.abort()
-                self._requests[sequence.request_id].error = failure
+            except Exception as failure:
+                self._fail(sequence, failure)
                 continue
             if self._speculator is not None:
                 self._speculator.learn(sequence, chunk.num_draft, tried, accepted)
@@ -356,6 +382,8 @@ def _num_logit_rows(chunk: Chunk) -> int:
 def _has_ended(sequence: TokenSequence) -> bool:
     if isinstance(sequence, Sequence):
         return sequence.finish_reason is not None
+    if isinstance(sequence, Scoring) and sequence.failure is not None:
+        return True
     return not sequence.num_uncomputed_tokens
 
 

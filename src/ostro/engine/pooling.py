@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
+from ostro.engine.request import Scoring
 from ostro.engine.runner import Float32
-from ostro.engine.scheduler import TokenSequence
-from ostro.errors import RequestError
+from ostro.errors import OstroError, RequestError
 from ostro.ops.base import Array
 
 Pooling: TypeAlias = Literal["mean", "last"]
@@ -64,7 +64,7 @@ class Pool:
 class Embedding:
     """A text that is being embedded: `EngineCore.step` goes on with it until it `is_done`; then `vector` is there."""
 
-    def __init__(self, sequence: TokenSequence, pool: Pool) -> None:
+    def __init__(self, sequence: Scoring, pool: Pool) -> None:
         self.sequence = sequence
         self._pool = pool
 
@@ -72,6 +72,11 @@ class Embedding:
     def is_done(self) -> bool:
         """Whether the whole text has been computed."""
         return self._pool.is_full
+
+    @property
+    def failure(self) -> OstroError | None:
+        """Why it was given up; None while nothing went wrong."""
+        return self.sequence.failure
 
     @property
     def vector(self) -> Float32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -162,6 +162,38 @@ class Request:
     """Nobody looks at the answers before they are whole, so they are told once."""
     error: OstroError | None = None
 
+    def new_sequence(
+        self,
+        order: int,
+        params: SamplingParams,
+        max_tokens: int,
+        endings: Endings,
+        salt: Hashable | None,
+        stream: TextStream | None,
+    ) -> Sequence:
+        """One more answer to the prompt; those behind the first wait for it to compute the prompt."""
+        index, ids = len(self.sequences), self.prompt_token_ids
+        with_logprobs = params.logprobs is not None
+        sequence = Sequence(
+            order=order,
+            token_ids=list(ids),
+            num_prompt_tokens=len(ids),
+            salt=salt,
+            leader=self.sequences[0] if index else None,
+            request_id=self.request_id,
+            index=index,
+            params=params,
+            endings=endings,
+            max_tokens=max_tokens,
+            draws=sampler.generator(params.seed, index),
+            history=sampler.History(ids) if params.has_penalties else None,
+            stream=stream,
+            logprobs=[] if with_logprobs else None,
+            cumulative_logprob=0.0 if with_logprobs else None,
+        )
+        self.sequences.append(sequence)
+        return sequence
+
     @property
     def finished(self) -> bool:
         """Whether every answer has ended."""
@@ -190,3 +222,5 @@ class Scoring(TokenSequence):
     """A text whose hidden states are wanted at every position: `visit(start, hidden (R, D))` gets them in order."""
 
     visit: Callable[[int, Array], None]
+    failure: OstroError | None = None
+    """Why it was given up."""

@@ -1,9 +1,14 @@
 """Which tokens are computed in the next step: continuous batching with chunked prefill, in integers only.
 
-A step has a budget of tokens. Sequences that decode come first, then prefills in the order of arrival, in chunks of
-whatever budget is left, then new sequences. When blocks run out, the youngest running sequence is preempted: it gives
-its blocks back and waits again, its generated tokens now being part of what must be computed. The oldest can always
-go on, because it alone fits the pool (`EngineCore` refuses what does not), so everything ends.
+A step has a budget of tokens. Sequences that decode come first, then prompts, in chunks of whatever budget is left:
+half of it is the oldest prompt's, and the rest goes to the shortest, so that a long prompt neither stalls the others
+nor is stalled by them. When blocks run out, the youngest running sequence is preempted: it gives its blocks back and
+waits again, its generated tokens now being part of what must be computed. The oldest can always go on, because it alone
+fits the pool (`EngineCore` refuses what does not), so everything ends.
+
+A sequence is let in when there are places and blocks for it; but where another one is computing the very beginning that
+it needs, it waits until that can be shared. So of many conversations that come at once with the same system prompt one
+computes it.
 
 A sequence that decodes may carry a draft: a guess at its next tokens, to be computed in the same step. Drafts come
 after the tokens of all running sequences and take only blocks that nobody else needs, so a wrong one preempts nobody;
@@ -12,8 +17,8 @@ of the budget they have a part that prompts do not take from them.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Hashable
+from bisect import bisect_left, insort
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ostro.cache import KVCache, SequenceCache
@@ -36,9 +41,14 @@ class TokenSequence:
     cache: SequenceCache | None = None
     draft: list[int] = field(default_factory=list)
     """Tokens that may follow `token_ids`, for the next step only."""
+    awaited: tuple[TokenSequence, int] | None = None
+    """While it waits: the sequence whose first so many tokens it will share when they are computed."""
     prompt_computed: bool = False
     num_cached_tokens: int | None = None
     """Tokens of the prompt that were found in the cache when the sequence first ran; None before."""
+    is_restoring: bool = False
+    """Whether more of it is being read from the disk, so that it must not be computed yet."""
+    has_run: bool = False
 
     @property
     def num_computed_tokens(self) -> int:
@@ -49,6 +59,11 @@ class TokenSequence:
     def num_uncomputed_tokens(self) -> int:
         """Tokens that are known and must still be computed: 1 while decoding."""
         return len(self.token_ids) - self.num_computed_tokens
+
+    def note_restored(self, count: int) -> None:
+        """So many tokens more were found in the cache."""
+        if not self.has_run:
+            self.num_cached_tokens = (self.num_cached_tokens or 0) + count
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,18 @@ class Scheduler:
         self.waiting: list[TokenSequence] = []
         self.running: list[TokenSequence] = []
         self.num_preemptions = 0
+        self.restores = False
+        """Whether sequences that are let in are first read from the disk (`TokenSequence.is_restoring`)."""
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences that are waiting or running."""
+        return len(self.waiting) + len(self.running)
+
+    @property
+    def is_restoring(self) -> bool:
+        """Whether a running sequence is being read from the disk."""
+        return any(sequence.is_restoring for sequence in self.running)
 
     @property
     def has_work(self) -> bool:
@@ -125,22 +152,25 @@ class Scheduler:
         """Queue a sequence; alone it must fit the pool."""
         insort(self.waiting, sequence, key=_order)
 
-    def schedule(self) -> list[Chunk]:
-        """The chunks of the next step, with slots reserved; [] if nothing is waiting or running."""
+    def schedule(self, max_prompt_tokens: int | None = None) -> list[Chunk]:
+        """The chunks of the next step, with slots reserved; [] if nothing is waiting or running.
+
+        At most `max_prompt_tokens` of them are of prompts, where that is given.
+        """
         # Prompts, which would take all of the budget, leave the drafts theirs; every running sequence gets its token.
         wished = sum(len(sequence.draft) for sequence in self.running if sequence.num_uncomputed_tokens == 1)
         for_drafts = max(0, min(wished, self.max_num_batched_tokens - len(self.running)))
         plan = _Plan(self.max_num_batched_tokens - for_drafts)
-        for sequence in sorted(self.running, key=lambda s: (s.num_uncomputed_tokens > 1, s.order)):
-            if plan.budget and sequence.cache is not None:  # None: an older one has just preempted it
-                count = self._find_room(sequence, min(sequence.num_uncomputed_tokens, plan.budget), plan)
-                if count:
-                    plan.add(sequence, count)
-        self._admit(plan)
+        self._plan(plan, {s: 1 for s in self.running if s.num_uncomputed_tokens == 1 and not s.is_restoring})
+        if plan.budget:
+            self._admit()
+        prompts = [s for s in self.running if s not in plan.chunks and not s.is_restoring]
+        most = plan.budget if max_prompt_tokens is None else min(plan.budget, max(1, max_prompt_tokens))
+        self._plan(plan, _shares(prompts, most))
         if for_drafts:
             plan.budget += for_drafts
             self._add_drafts(plan)
-        assert plan.chunks or not (self.waiting or self.running), "the oldest sequence can always go on"
+        assert plan.chunks or not self.has_work or self.is_restoring, "the oldest sequence can always go on"
         return list(plan.chunks.values())
 
     def commit(self, chunks: list[Chunk]) -> None:
@@ -148,6 +178,7 @@ class Scheduler:
         for chunk in chunks:
             sequence = chunk.sequence
             assert sequence.cache is not None
+            sequence.has_run = True
             # Of the tokens that were chosen in this step the newest is not computed; those before it were the draft.
             known = chunk.count - chunk.num_draft
             accepted = max(0, len(sequence.token_ids) - (chunk.start + known) - 1)
@@ -206,19 +237,50 @@ class Scheduler:
         insort(self.waiting, sequence, key=_order)
         self.num_preemptions += 1
 
-    def _admit(self, plan: _Plan) -> None:
-        """Let sequences in, oldest first, while budget, places and blocks last."""
+    def _plan(self, plan: _Plan, shares: Mapping[TokenSequence, int]) -> None:
+        """Have so many tokens of each sequence computed, as far as blocks can be had; in order of arrival."""
+        for sequence in sorted(shares, key=_order):
+            wanted = min(shares[sequence], plan.budget)
+            if wanted and sequence.cache is not None:  # None: an older one has just preempted it
+                count = self._find_room(sequence, wanted, plan)
+                if count:
+                    plan.add(sequence, count)
+
+    def _admit(self) -> None:
+        """Let sequences in, oldest first, while places and blocks last; they are read from the disk before all else."""
         for sequence in list(self.waiting):
-            if not plan.budget or len(self.running) >= self.max_num_seqs:
+            if len(self.running) >= self.max_num_seqs:
                 return
             if sequence.leader is not None and not sequence.leader.prompt_computed:
+                continue
+            if self._is_shared_soon(sequence):
                 continue
             cache = self.cache.open(sequence.token_ids, sequence.salt)
             if not self._fits(sequence, cache):
                 cache.free()
                 return
             self._start(sequence, cache)
-            plan.add(sequence, min(sequence.num_uncomputed_tokens, plan.budget, cache.room))
+
+    def _is_shared_soon(self, sequence: TokenSequence) -> bool:
+        """Whether a running sequence is about to compute blocks with which this one begins too."""
+        if sequence.salt is None:
+            return False
+        if sequence.awaited is None or not _is_coming(*sequence.awaited):
+            sequence.awaited = None
+            for other in self.running:
+                if other.salt == sequence.salt and other.num_uncomputed_tokens > 1:
+                    count = self._num_shared(sequence, other)
+                    if _is_coming(other, count):
+                        sequence.awaited = other, count
+                        break
+        return sequence.awaited is not None
+
+    def _num_shared(self, sequence: TokenSequence, other: TokenSequence) -> int:
+        """Tokens of the full blocks with which both begin; the last token of a sequence is always its own."""
+        size = self.cache.pool.block_size
+        left, right = sequence.token_ids, other.token_ids
+        ends = range(size, min(len(left) - 1, len(right)) + 1, size)
+        return size * bisect_left(ends, True, key=lambda end: left[:end] != right[:end])
 
     def _fits(self, sequence: TokenSequence, cache: SequenceCache) -> bool:
         """Whether all its known tokens fit beside what the running ones still need, and one block more for each.
@@ -238,10 +300,32 @@ class Scheduler:
 
     def _start(self, sequence: TokenSequence, cache: SequenceCache) -> None:
         self.waiting.remove(sequence)
+        sequence.awaited = None
         sequence.cache = cache
+        sequence.is_restoring = self.restores and isinstance(sequence.salt, str)
         if sequence.num_cached_tokens is None:
             sequence.num_cached_tokens = cache.num_tokens
         insort(self.running, sequence, key=_order)
+
+
+def _is_coming(sequence: TokenSequence, count: int) -> bool:
+    """Whether the first so many tokens are being computed: the sequence runs, and has not come so far."""
+    return sequence.cache is not None and sequence.num_computed_tokens < count
+
+
+def _shares(prompts: Sequence[TokenSequence], budget: int) -> dict[TokenSequence, int]:
+    """How many tokens of each prompt are computed in a step: half for the oldest, the rest for the shortest ones."""
+    if not prompts:
+        return {}
+    oldest = min(prompts, key=_order)
+    shares = dict.fromkeys(prompts, 0)
+    shares[oldest] = min(oldest.num_uncomputed_tokens, -(-budget // 2))
+    left = budget - shares[oldest]
+    for sequence in sorted(prompts, key=lambda s: (s.num_uncomputed_tokens, s.order)):
+        more = min(sequence.num_uncomputed_tokens - shares[sequence], left)
+        shares[sequence] += more
+        left -= more
+    return shares
 
 
 def _order(sequence: TokenSequence) -> int:

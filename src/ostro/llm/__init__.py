@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import itertools
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,9 +23,10 @@ from ostro.engine.params import SamplingParams
 from ostro.engine.pooling import Embedding, Pooling
 from ostro.errors import RequestError, TokenizerNotFoundError
 from ostro.llm.defaults import default_params
-from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, make_engine, make_ops, stored_dtype
-from ostro.llm.prompts import PromptLike, batch, token_ids
-from ostro.llm.stream import Stream
+from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, loaded_bytes, make_engine, make_ops, stored_dtype
+from ostro.llm.prompts import EncodedPrompt, PromptLike, batch, token_ids
+from ostro.llm.shared import SharedEngine
+from ostro.llm.stream import Inbox, Stream
 from ostro.log import logger
 from ostro.models.convert.cache import packed_copy
 from ostro.tokenizer.base import Tokenizer
@@ -65,6 +64,10 @@ class LLM:
     `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are
     computed side by side, and `max_num_batched_tokens` tokens in one step: longer prompts are cut into chunks.
 
+    With `enable_prefix_caching` what prompts have in common at their beginning is computed once, and with a
+    `prefix_cache_dir` also after a restart: K/V is kept there in files of `prefix_cache_bytes` at most, by the model
+    and the very tokens.
+
     `speculation` has several tokens of an answer computed in one step, and never changes them: "auto" where it pays,
     "prompt-lookup" or "draft-model" whenever possible and with that alone, "off". `draft_model` names a smaller model
     of the same vocabulary, which then drafts beside prompt lookup; a draft has at most `max_draft_tokens`. It needs
@@ -94,6 +97,8 @@ class LLM:
         block_size: int = 16,
         kv_cache_bytes: int | None = None,
         enable_prefix_caching: bool = True,
+        prefix_cache_dir: str | Path | None = None,
+        prefix_cache_bytes: int = 8 << 30,
         speculation: str = "auto",
         draft_model: str | Path | None = None,
         max_draft_tokens: int = 15,
@@ -113,6 +118,8 @@ class LLM:
         ops = make_ops(backend, stored, num_threads=num_threads, device=device)
         self.backend = ops.name
         self._tokenizer = load_tokenizer_of(checkpoint, self.path)
+        self.weight_bytes = loaded_bytes(checkpoint, dtype, ops.name)
+        """Bytes of the weights, mapped ones included."""
         self._engine = make_engine(
             ops,
             checkpoint,
@@ -125,6 +132,8 @@ class LLM:
                 max_num_batched_tokens=max_num_batched_tokens,
                 max_model_len=max_model_len,
                 enable_prefix_caching=enable_prefix_caching,
+                prefix_cache_dir=prefix_cache_dir,
+                prefix_cache_bytes=prefix_cache_bytes,
                 speculation=speculation,
                 max_draft_tokens=max_draft_tokens,
             ),
@@ -132,10 +141,7 @@ class LLM:
             dtype=dtype,
             kv_dtype=kv_dtype,
         )
-        self._lock = threading.RLock()
-        self._inbox: dict[str, deque[RequestOutput]] = {}
-        self._abandoned: deque[str] = deque()
-        self._ids = itertools.count()
+        self.shared = SharedEngine(self._engine)
         self._tell(checkpoint.form, stored, time.monotonic() - began)
 
     @property
@@ -171,13 +177,13 @@ class LLM:
         """
         many = batch(prompts)
         params = self._params(sampling_params, len(many))
-        running: list[str] = []
+        running: list[Inbox] = []
         try:
             for prompt, each in zip(many, params, strict=True):
                 running.append(self._add(prompt, each, final_only=True))
-            return [next(self._outputs(request_id)) for request_id in running]
+            return [next(self._outputs(inbox)) for inbox in running]
         finally:
-            self._drop(running)
+            self.shared.drop([inbox.request_id for inbox in running])
 
     def stream(self, prompt: PromptLike, sampling_params: SamplingParams | None = None) -> Stream:
         """The answer in pieces, as they become certain. Closing the iterator stops the computation.
@@ -237,9 +243,17 @@ class LLM:
             builtin_tools=builtin_tools,
         )
 
+    def encode(self, prompt: PromptLike) -> EncodedPrompt:
+        """The prompt as the engine takes it: ids, and what begins and ends the answer. RequestError for no prompt."""
+        ids = self._encode(prompt)
+        at_start = bool(ids) and self._at_start(prompt, ids)
+        if isinstance(prompt, Prompt):
+            return EncodedPrompt(ids, prompt.text, at_start, tuple(prompt.stop_ids))
+        return EncodedPrompt(ids, prompt if isinstance(prompt, str) else None, at_start, ())
+
     def logits(self, prompt: PromptLike) -> npt.NDArray[np.float32]:
         """The model's scores for the token after each token of the prompt: float32 (T, vocab_size)."""
-        with self._lock:
+        with self.shared.lock:
             return self._engine.logits(self._encode(prompt))
 
     def score(self, prompt: PromptLike, continuation: str | Sequence[int] | None = None) -> ScoreOutput:
@@ -253,7 +267,7 @@ class LLM:
             ids += (self.tokenizer.encode if begins else self.tokenizer.encode_continuation)(continuation)
         elif continuation is not None:
             ids += token_ids(continuation)
-        with self._lock:
+        with self.shared.lock:
             logprobs = self._engine.score(ids)
         return ScoreOutput(ids[first:], [float(value) for value in logprobs[first - 1 :]])
 
@@ -269,7 +283,7 @@ class LLM:
         texts = [self._encode(prompt) for prompt in batch(prompts)]
         started: list[Embedding] = []
         try:
-            with self._lock:
+            with self.shared.lock:
                 for ids in texts:
                     started.append(self._engine.start_embedding(ids, pooling))
             for each in started:
@@ -277,13 +291,13 @@ class LLM:
             rows = [each.vector for each in started]
             return np.stack(rows) if rows else np.empty((0, self.config.hidden_size), np.float32)
         finally:
-            with self._lock:
+            with self.shared.lock:
                 for each in started:
                     self._engine.cancel_embedding(each)
 
     def reset_prefix_cache(self) -> None:
-        """Forget the prompts that are kept for reuse."""
-        with self._lock:
+        """Forget the prompts that are kept for reuse, in memory and on disk."""
+        with self.shared.lock:
             self._engine.reset_prefix_cache()
 
     def _tell(self, form: str, stored: str | None, seconds: float) -> None:
@@ -325,36 +339,22 @@ class LLM:
             )
         return params
 
-    def _add(self, prompt: PromptLike, params: SamplingParams, *, final_only: bool = False) -> str:
-        rendered = prompt if isinstance(prompt, Prompt) else None
-        ids = self._encode(prompt)
-        self._engine.prepare(params)  # before the lock: other requests go on meanwhile
-        with self._lock:
-            request_id = str(next(self._ids))
-            self._engine.add_request(
-                request_id,
-                ids,
-                params,
-                prompt=prompt if isinstance(prompt, str) else rendered.text if rendered else None,
-                at_start=bool(ids) and self._at_start(prompt, ids),
-                eos_token_ids=() if rendered is None else rendered.stop_ids,
-                final_only=final_only,
-            )
-            # An output tells all that the ones before it told, so the newest is enough.
-            self._inbox[request_id] = deque(maxlen=1)
-        return request_id
+    def _add(self, prompt: PromptLike, params: SamplingParams, *, final_only: bool = False) -> Inbox:
+        # An output tells all that the ones before it told, so the newest is enough.
+        newest: deque[RequestOutput] = deque(maxlen=1)
+        encoded = self.encode(prompt)
+        return Inbox(self.shared.add(encoded, params, newest.append, final_only=final_only), newest)
 
-    def _outputs(self, request_id: str) -> Iterator[RequestOutput]:
+    def _outputs(self, inbox: Inbox) -> Iterator[RequestOutput]:
         """The outputs of a request as they come; whoever waits for one takes the next step for all."""
-        inbox = self._inbox[request_id]
         while True:
-            with self._lock:
-                if request_id not in self._inbox:
-                    return  # closed by another thread
-                if not inbox:
-                    self._step()
+            with self.shared.lock:
+                if not inbox.newest:
+                    if not self.shared.holds(inbox.request_id):
+                        return  # closed by another thread
+                    self.shared.step()
                     continue
-                output = inbox.popleft()
+                output = inbox.newest.popleft()
             if output.error is not None:
                 raise output.error
             yield output
@@ -363,21 +363,9 @@ class LLM:
 
     def _finish(self, embedding: Embedding) -> None:
         while True:
-            with self._lock:
+            with self.shared.lock:
+                if embedding.failure is not None:
+                    raise embedding.failure
                 if embedding.is_done:
                     return
-                self._step()
-
-    def _step(self) -> None:
-        self._drop([self._abandoned.popleft() for _ in range(len(self._abandoned))])
-        assert self._engine.has_unfinished
-        for output in self._engine.step():
-            # An answer that nobody waits for any more was dropped in between.
-            if output.request_id in self._inbox:
-                self._inbox[output.request_id].append(output)
-
-    def _drop(self, request_ids: Sequence[str]) -> None:
-        with self._lock:
-            for request_id in request_ids:
-                self._engine.abort(request_id)
-                self._inbox.pop(request_id, None)
+                self.shared.step()

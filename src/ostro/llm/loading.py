@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ostro.checkpoint.open import Checkpoint, open_checkpoint
+from ostro.checkpoint.fingerprint import fingerprint
+from ostro.checkpoint.open import Checkpoint, num_weights, open_checkpoint
 from ostro.engine.config import EngineConfig
 from ostro.engine.core import EngineCore
 from ostro.engine.draft_model import DraftModel, require_same_vocabulary
@@ -58,6 +59,7 @@ def make_engine(
         tokenizer=tokenizer,
         engine_config=engine_config,
         weight_bytes=weight_bytes,
+        fingerprint=f"{fingerprint(checkpoint)} {dtype}" if engine_config.prefix_cache_dir is not None else None,
         draft=drafter,
     )
 
@@ -80,6 +82,41 @@ def _draft_model(
 def mapped_bytes(checkpoint: Checkpoint, dtype: str) -> int:
     """Bytes of files that stay mapped and will take memory while the model runs."""
     return sum(path.stat().st_size for path in checkpoint.files) if dtype == "auto" else 0
+
+
+def weight_bytes(
+    model: str | Path,
+    *,
+    draft_model: str | Path | None = None,
+    dtype: str = "auto",
+    quantize: int | str | None = None,
+    backend: str = "auto",
+    revision: str | None = None,
+    offline: bool = False,
+    cache_dir: str | Path | None = None,
+    **_: Any,
+) -> int:
+    """About the bytes that `LLM` will need for weights, by its own arguments; headers alone are read.
+
+    A model that is not here is downloaded, and the errors of `LLM` for one that cannot be had or read are raised.
+    """
+    checkpoint = open_checkpoint(find(model, revision=revision, offline=offline, cache_dir=cache_dir))
+    if quantize is not None:
+        found = num_weights(checkpoint) * (int(quantize) + 1) // 8  # with scales
+    else:
+        found = loaded_bytes(checkpoint, dtype, backend)
+    if draft_model is not None:
+        drafting = open_checkpoint(find(draft_model, offline=offline, cache_dir=cache_dir))
+        found += loaded_bytes(drafting, dtype, backend)
+    return found
+
+
+def loaded_bytes(checkpoint: Checkpoint, dtype: str, backend: str) -> int:
+    """Bytes of a checkpoint's weights in memory, in the form in which a backend holds them."""
+    stored = stored_dtype(checkpoint, dtype)
+    if dtype == "auto" and not (backend == "torch" and stored is None):
+        return sum(path.stat().st_size for path in checkpoint.files)
+    return num_weights(checkpoint) * numpy_dtype(stored or "bfloat16").itemsize
 
 
 def kv_dtype_of(checkpoint: Checkpoint, dtype: str, kv_dtype: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, TypeAlias
 
@@ -13,6 +14,20 @@ from ostro.errors import RequestError
 
 PromptLike: TypeAlias = str | Sequence[int] | Prompt
 """Text (BOS is put in front unless the checkpoint says otherwise), token ids as they are, or a rendered chat."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPrompt:
+    """A prompt as the engine takes it.
+
+    `text` is for the record, None where it is not known. `at_start`: the answer begins a text of its own, and does not
+    go on with one that the caller began. `eos_token_ids` end a turn in the prompt's format.
+    """
+
+    token_ids: list[int]
+    text: str | None
+    at_start: bool
+    eos_token_ids: tuple[int, ...]
 
 
 def batch(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ostro.engine.outputs import RequestOutput
@@ -15,13 +16,22 @@ if TYPE_CHECKING:
     from ostro.llm import LLM
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Inbox:
+    """A request that was queued, and its newest output until somebody takes it."""
+
+    request_id: str
+    newest: deque[RequestOutput]
+
+
 class Stream(Iterator[StreamChunk]):
     """The pieces of a running answer. `close` (or the end of a `with` block, or dropping it) stops the computation."""
 
     def __init__(self, llm: LLM, prompt: PromptLike, params: SamplingParams) -> None:
         self._llm = llm
-        self._request_id = llm._add(prompt, params)
-        self._outputs = llm._outputs(self._request_id)
+        inbox = llm._add(prompt, params)
+        self._request_id = inbox.request_id
+        self._outputs = llm._outputs(inbox)
         self._ready: deque[StreamChunk] = deque()
         self._pieces = Pieces()
         self.output: RequestOutput | None = None
@@ -46,8 +56,8 @@ class Stream(Iterator[StreamChunk]):
     def __del__(self) -> None:
         # May run in the middle of a step, wherever garbage is collected: the next step drops the request.
         if hasattr(self, "_request_id"):
-            self._llm._abandoned.append(self._request_id)
+            self._llm.shared.abandon(self._request_id)
 
     def close(self) -> None:
         """Stop the computation and free its place; harmless where it has ended."""
-        self._llm._drop([self._request_id])
+        self._llm.shared.drop([self._request_id])

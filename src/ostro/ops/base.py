@@ -46,10 +46,19 @@ class KVPool(Protocol):
     def nbytes(self) -> int:
         """Bytes that the pool takes when all of it has been touched."""
 
+    def read_block(self, block: int) -> bytes:
+        """K and V of a block, of all layers, in an order of the backend's own."""
+
+    def write_block(self, block: int, data: bytes | memoryview) -> None:
+        """Put what `read_block` gave, of this pool or of another of the same model, layout and type, into a block."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayKVPool:
-    """K and V in one array of the backend each, or what stands in for it: (L, num_blocks, block_size, G, d)."""
+    """K and V in one array of the backend each, or what stands in for it: (L, num_blocks, block_size, G, d).
+
+    What stands in for an array has `parts`, the arrays that it consists of.
+    """
 
     keys: Array
     values: Array
@@ -69,6 +78,29 @@ class ArrayKVPool:
         """Bytes of K and V together."""
         return int(self.keys.nbytes + self.values.nbytes)
 
+    def read_block(self, block: int) -> bytes:
+        """K and V of a block: layer after layer of each array."""
+        return b"".join(self._bytes_of(part[:, block]) for part in self._parts())
+
+    def write_block(self, block: int, data: bytes | memoryview) -> None:
+        """The same back."""
+        start = 0
+        for part in self._parts():
+            end = start + int(part[:, block].nbytes)
+            part[:, block] = self._from_bytes(data[start:end], part[:, block])
+            start = end
+        assert start == len(data)
+
+    def _parts(self) -> list[Array]:
+        return [part for side in (self.keys, self.values) for part in getattr(side, "parts", (side,))]
+
+    def _bytes_of(self, array: Array) -> bytes:
+        found: bytes = array.tobytes()
+        return found
+
+    def _from_bytes(self, data: bytes | memoryview, like: Array) -> Array:
+        return np.frombuffer(data, like.dtype).reshape(like.shape)
+
 
 class Ops(Protocol):
     """One backend."""
@@ -76,6 +108,10 @@ class Ops(Protocol):
     @property
     def name(self) -> str:
         """`reference`, `cpu`, `torch`, ..."""
+
+    @property
+    def identity(self) -> str:
+        """What the bits of results depend on beside model and input: another value means that they may differ."""
 
     @property
     def row_independent(self) -> bool:

@@ -7,9 +7,12 @@ They may differ in the last places between kernel sets (OSTRO_ISA). Shape letter
 
 from __future__ import annotations
 
+import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -41,13 +44,15 @@ Qkv: TypeAlias = tuple[Weight, Weight, Weight]
 
 KINDS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 KV_KINDS = {**KINDS, "int8": "I8"}
+_KV_RUN = 128  # KV_RUN of csrc/attention.h
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CpuKVPool:
     """K and V as bytes: each (L, num_blocks, G, block_size, bytes of a head of a token), in the order of the kernels.
 
-    `kind` is the type of an element, as the kernels call it. csrc/attention.h describes the layout.
+    That order is another one than the shape says: csrc/attention.h describes it. `kind` is the type of an element, as
+    the kernels call it.
     """
 
     keys: npt.NDArray[np.uint8]
@@ -70,6 +75,30 @@ class CpuKVPool:
         """Bytes of K and V together."""
         return int(self.keys.nbytes + self.values.nbytes)
 
+    def read_block(self, block: int) -> bytes:
+        """K of all layers, then V; of each layer the regions of all heads."""
+        where = self._regions(block)
+        return b"".join(self._by_region(side)[:, where].tobytes() for side in (self.keys, self.values))
+
+    def write_block(self, block: int, data: bytes | memoryview) -> None:
+        """The same back."""
+        where, content = self._regions(block), np.frombuffer(data, np.uint8)
+        sides = (self._by_region(self.keys), self._by_region(self.values))
+        for side, half in zip(sides, content.reshape(2, len(self.keys), len(where), -1), strict=True):
+            side[:, where] = half
+
+    def _by_region(self, side: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        num_layers, num_blocks, num_heads = side.shape[:3]
+        return side.reshape(num_layers, num_blocks * num_heads, -1)
+
+    def _regions(self, block: int) -> npt.NDArray[np.int64]:
+        """Where in a layer the regions of a block's heads lie: `kv_place` of csrc/attention.h."""
+        num_blocks, num_heads = self.keys.shape[1:3]
+        run_blocks = max(1, _KV_RUN // self.block_size)
+        run = block // run_blocks * run_blocks
+        first, step = run * num_heads + block - run, min(num_blocks - run, run_blocks)
+        return np.arange(first, first + step * num_heads, step, dtype=np.int64)
+
 
 class CpuOps:
     """`Ops` over the C++ kernels.
@@ -91,6 +120,11 @@ class CpuOps:
     def isa(self) -> str:
         """The kernel set in use: `portable`, `avx2`, `avx512` or `avx512_vnni`."""
         return str(self._native.isa)
+
+    @property
+    def identity(self) -> str:
+        """The kernel set, and a digest of the compiled kernels."""
+        return f"cpu {self.isa} {_digest_of_kernels()}"
 
     @property
     def num_threads(self) -> int:
@@ -285,6 +319,11 @@ def _centred(bias: Float32 | None) -> Float32:
     begin = reach - bias.shape[1] // 2
     out[:, begin : begin + bias.shape[1]] = bias
     return out
+
+
+@functools.cache
+def _digest_of_kernels() -> str:
+    return hashlib.sha256(Path(_native.__file__).read_bytes()).hexdigest()[:16]
 
 
 def cpu_features() -> dict[str, list[str]]:

@@ -58,6 +58,11 @@ class Int8Array:
         """Bytes of codes and scales."""
         return self._codes.nbytes + self._scales.nbytes
 
+    @property
+    def parts(self) -> tuple[npt.NDArray[Any], ...]:
+        """The arrays that hold it."""
+        return self._codes, self._scales
+
     def __setitem__(self, index: Any, x: Float32) -> None:
         rows = np.broadcast_to(np.asarray(x, np.float32), self._codes[index].shape)
         self._codes[index], self._scales[index] = quantize(rows)

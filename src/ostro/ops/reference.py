@@ -27,6 +27,7 @@ class ReferenceOps(Unfused):
     """`Ops` in plain NumPy."""
 
     name = "reference"
+    identity = f"reference, numpy {np.__version__}"
     row_independent = False  # BLAS may sum a row of many in another order than a row alone
 
     def weight(self, tensor: Tensor) -> Tensor:

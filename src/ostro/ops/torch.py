@@ -36,6 +36,16 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1024  # of a packed matrix that are unpacked together: its float32 form is never whole in memory
 
 
+class TorchKVPool(ArrayKVPool):
+    """K and V in tensors."""
+
+    def _bytes_of(self, array: torch.Tensor) -> bytes:
+        return array.contiguous().cpu().view(torch.uint8).numpy().tobytes()
+
+    def _from_bytes(self, data: bytes | memoryview, like: torch.Tensor) -> torch.Tensor:
+        return torch.frombuffer(bytearray(data), dtype=like.dtype).reshape(like.shape)
+
+
 class TorchOps(Unfused):
     """`Ops` in PyTorch.
 
@@ -51,6 +61,12 @@ class TorchOps(Unfused):
     def __init__(self, device: str | torch.device = "auto", dtype: str | torch.dtype = "float32") -> None:
         self.device = find_device(device)
         self.dtype = torch_dtype(dtype)
+
+    @property
+    def identity(self) -> str:
+        """The version of PyTorch, the device and the type of the activations."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return f"torch {torch.__version__}, {device}, {self.dtype}"
 
     def weight(self, tensor: Tensor) -> torch.Tensor:
         """The tensor on the device in the backend's dtype; without a copy where it lies so in its file."""
@@ -104,9 +120,9 @@ class TorchOps(Unfused):
         """Zeroed tensors on the device."""
         shape = (num_layers, num_blocks, block_size, num_kv_heads, head_dim)
         if dtype == "int8":
-            return ArrayKVPool(Int8Tensor(shape, self.device), Int8Tensor(shape, self.device))
+            return TorchKVPool(Int8Tensor(shape, self.device), Int8Tensor(shape, self.device))
         keys, values = (torch.zeros(shape, dtype=torch_dtype(dtype), device=self.device) for _ in range(2))
-        return ArrayKVPool(keys, values)
+        return TorchKVPool(keys, values)
 
     def attention(
         self,

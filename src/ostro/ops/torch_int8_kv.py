@@ -24,6 +24,11 @@ class Int8Tensor:
         """Bytes of codes and scales."""
         return int(self._codes.nbytes + self._scales.nbytes)
 
+    @property
+    def parts(self) -> tuple[torch.Tensor, ...]:
+        """The tensors that hold it."""
+        return self._codes, self._scales
+
     def __setitem__(self, index: Any, x: torch.Tensor) -> None:
         self._codes[index], self._scales[index] = _quantize(x.to(torch.float32))
 
