@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 MODEL  ?=
 
-.PHONY: run test check fmt bench clean
+.PHONY: run test check fmt bench clients browser clean
 
 # The environment is made again when what it depends on changes: dependencies, or the C++ that is built into it.
 CSRC := $(shell find src/ostro/csrc -type f 2>/dev/null)
@@ -25,7 +25,18 @@ run: $(VENV)/.run
 	@test -n "$(MODEL)" || { echo "No model is bundled yet. Give one: make run MODEL=PATH (a folder, a GGUF file, or a name from 'ostro list')."; exit 2; }
 	$(BIN)/ostro chat "$(MODEL)"
 
-test: $(VENV)/.ready
+# The client packages of the server's tests, each version in an environment of its own (OSTRO_CLIENT_ENVS, or build/clients).
+clients: $(VENV)/.ready
+	$(BIN)/python tests/clients/environments.py
+
+# The tests of the web page drive a Chromium. Root on Debian gets one here; elsewhere they skip and say why.
+browser:
+	@command -v chromedriver >/dev/null || ! command -v apt-get >/dev/null || test "$$(id -u)" != 0 || { \
+		echo "Installing Chromium for the tests of the web page (once) ..."; \
+		timeout 600 sh -c 'apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			chromium chromium-driver' >/dev/null 2>&1 || echo "There is none to be had: the tests of the web page will skip."; }
+
+test: $(VENV)/.ready clients browser
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy

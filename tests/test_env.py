@@ -28,6 +28,7 @@ def test_settings_are_those_that_are_set(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in env.NAMES:
         monkeypatch.setenv(name, f"value of {name}")
     expected = {name: f"value of {name}" for name in env.NAMES}
-    assert env.settings() == expected | dict.fromkeys(("HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID"), "(set)")
+    secrets = ("OSTRO_API_KEY", "HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID")
+    assert env.settings() == expected | dict.fromkeys(secrets, "(set)")
     monkeypatch.setenv("HF_ENDPOINT", "")
     assert "HF_ENDPOINT" not in env.settings()

@@ -5,6 +5,7 @@
 | `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
 | `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx512`, `avx512_vnni` (default: the best that runs here) |
+| `OSTRO_API_KEY` | the key that clients of `ostro serve` need; several with spaces between |
 | `OSTRO_CACHE` | folder of what ostro makes and can make again (default: `~/.cache/ostro`, or below XDG_CACHE_HOME) |
 | `BRAVE_API_KEY`, `WOLFRAM_APP_ID` | keys of the tools brave_search and wolfram_alpha |
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
@@ -18,11 +19,11 @@ from pathlib import Path
 from ostro.errors import RequestError
 
 NAMES = (
-    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_CACHE", "BRAVE_API_KEY", "WOLFRAM_APP_ID",
-    "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
+    "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_API_KEY", "OSTRO_CACHE", "BRAVE_API_KEY",
+    "WOLFRAM_APP_ID", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
 )  # fmt: skip
 
-_SECRETS = ("HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID")
+_SECRETS = ("OSTRO_API_KEY", "HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID")
 
 
 def model() -> str | None:
@@ -45,6 +46,11 @@ def num_threads() -> int | None:
 def isa() -> str | None:
     """The value of OSTRO_ISA, or None when it is not set; the cpu backend checks it."""
     return os.environ.get("OSTRO_ISA") or None
+
+
+def api_keys() -> list[str]:
+    """The keys in OSTRO_API_KEY."""
+    return os.environ.get("OSTRO_API_KEY", "").split()
 
 
 def cache_folder() -> Path:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ostro import __version__
-from ostro.cli import bench, chat, doctor, embed, generate, info, listing, pull, quantize, run_once, tokenize
+from ostro.cli import bench, chat, doctor, embed, generate, info, listing, pull, quantize, run_once, serve, tokenize
 from ostro.cli.console import print_error, replace_what_cannot_be_shown, silence_stdout
 from ostro.cli.diagnostics import Debug, Diagnostics, Settings, Verbose, log_to_stderr
 from ostro.cli.groups import Command, Group, with_groups
@@ -23,6 +23,7 @@ COMMANDS = (
     ("run", run_once.run, None),
     ("generate", generate.generate, None),
     ("embed", embed.embed, None),
+    ("serve", serve.serve, None),
     ("tokenize", tokenize.tokenize, None),
     ("pull", pull.pull, _MODELS),
     ("list", listing.list_models, _MODELS),

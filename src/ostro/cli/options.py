@@ -105,28 +105,33 @@ class LoadOptions:
         """The model, ready to generate; `more` are further arguments of `LLM`."""
         from ostro import LLM
 
-        if self.max_draft_tokens is not None:
-            more["max_draft_tokens"] = self.max_draft_tokens
+        self.pack(model)
+        return LLM(model, **self.arguments(), **more)
+
+    def arguments(self) -> dict[str, Any]:
+        """The options as keyword arguments of `LLM`."""
+        drafting = {} if self.max_draft_tokens is None else {"max_draft_tokens": self.max_draft_tokens}
+        return {
+            "backend": self.backend,
+            "dtype": self.dtype,
+            "kv_dtype": self.kv_dtype,
+            "quantize": self.quantize,
+            "num_threads": self.threads,
+            "device": self.device,
+            "max_model_len": self.max_model_len,
+            "speculation": self.speculation,
+            "draft_model": self.draft_model,
+            "revision": self.revision,
+            "offline": self.offline,
+            **drafting,
+        }
+
+    def pack(self, model: str) -> None:
+        """Where --quantize was given, have the packed copy made with a bar, so that the load that follows finds it."""
         if self.quantize is not None:
             self._pack(model, self.quantize)
-        return LLM(
-            model,
-            backend=self.backend,
-            dtype=self.dtype,
-            kv_dtype=self.kv_dtype,
-            quantize=self.quantize,
-            num_threads=self.threads,
-            device=self.device,
-            max_model_len=self.max_model_len,
-            speculation=self.speculation,
-            draft_model=self.draft_model,
-            revision=self.revision,
-            offline=self.offline,
-            **more,
-        )
 
     def _pack(self, model: str, bits: str) -> None:
-        """Have the packed copy made with a bar, so that the load that follows finds it."""
         from ostro.checkpoint.hub import resolve
         from ostro.cli.progress import Bar
         from ostro.models.convert.cache import packed_copy

@@ -6,6 +6,7 @@ They are the `parser` of an option, so that what is said of a wrong value is sai
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Callable, Sequence
 
 import typer
@@ -41,6 +42,23 @@ def positive_number(text: str) -> float:
     if not 0 < value < float("inf"):
         raise typer.BadParameter(f"{text!r} is not a number greater than 0.")
     return value
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def size(text: str) -> int:
+    """A number of bytes, such as 4096, 32MiB or 12.5GB.
+
+    >>> size("1.5 GB"), size("2KiB"), size("300")
+    (1500000000, 2048, 300)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not found or (found[3] and not found[2]):
+        raise typer.BadParameter(f"{text!r} is no size; write bytes, or such as 512MiB or 12.5GB.")
+    units = _BINARY_UNITS if found[3] else _UNITS
+    return int(float(found[1]) * units[found[2]])
 
 
 def one_of(allowed: Sequence[str]) -> Callable[[str], str]:

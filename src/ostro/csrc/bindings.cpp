@@ -225,6 +225,7 @@ void moe(const Runtime& self, const Floats& x, const Weight& router, const std::
 }  // namespace ostro
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false);  // a server's engine thread may hold weights to the very end of the process
     using namespace ostro;
     m.doc() = "The C++ kernels of ostro.ops.cpu.";
     nb::exception<Error>(m, "NativeError", nb::module_::import_("ostro.errors").attr("BackendError").ptr());

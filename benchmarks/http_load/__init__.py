@@ -1,0 +1,1 @@
+"""Loading HTTP servers: processes, requests with known answers, clients that come and go, the pulse of `/health`."""

@@ -1,0 +1,204 @@
+"""`ostro serve`: models behind HTTP, for the clients that people have and for a browser."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ostro.cli.console import print_json, print_note, print_warning, write
+from ostro.cli.options import LoadOptions, model_or_default
+from ostro.cli.serve_options import Access, Limits, Listening, Serving, settings_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from fastapi import FastAPI
+
+    from ostro.embeddings import Embedder
+    from ostro.server.embedders import Embedders
+    from ostro.server.models import Models, ModelSpec
+    from ostro.server.settings import ServerSettings
+
+_MODELS_HELP = "Folders, GGUF files, hub ids, or short names of `ostro list`; the first is the default."
+
+
+def serve(
+    listening: Listening,
+    access: Access,
+    limits: Limits,
+    serving: Serving,
+    load: LoadOptions,
+    models: Annotated[list[str] | None, typer.Argument(metavar="MODEL", help=_MODELS_HELP)] = None,
+    capabilities: Annotated[
+        bool, typer.Option("--capabilities", help="Print what becomes of every field of every request, and leave.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --capabilities: as one JSON document.")] = False,
+) -> None:
+    """Serve models over HTTP: the APIs of OpenAI, Mistral and Azure AI Inference, and a web page.
+
+    ostro serve nemo
+
+    ostro serve nemo mistral-large --host 0.0.0.0 --api-key-file keys.txt
+    """
+    if capabilities:
+        _show_capabilities(json)
+        return
+    if json:
+        raise typer.BadParameter("Only --capabilities has JSON to print.", param_hint="'--json'")
+    from ostro.server.run import open_socket
+
+    keys, is_new_key = access.keys(), False
+    if not keys and not _is_private(listening.host):
+        keys, is_new_key = [secrets.token_urlsafe(24)], True
+    settings = settings_of(listening, access, limits, keys)
+    specs = _specs(models, serving, load)
+    with open_socket(settings) as sock:  # a port that is taken is told before a model is loaded
+        for spec in specs:
+            load.pack(str(spec.model))
+        _serve(specs, serving, settings, sock, keys[0] if is_new_key else None)
+
+
+def _show_capabilities(as_json: bool) -> None:
+    from ostro.server import capabilities
+
+    if as_json:
+        print_json(capabilities.as_json())
+    else:
+        write(capabilities.table())
+
+
+def _is_private(host: str) -> bool:
+    from ostro.server.settings import is_loopback
+
+    return is_loopback(host)
+
+
+def _specs(given: Sequence[str] | None, serving: Serving, load: LoadOptions) -> list[ModelSpec]:
+    """The models with their names and options; they are fetched, if need be. Wrong usage for aliases of nothing."""
+    from ostro.checkpoint.hub import resolve
+    from ostro.server.models import ModelSpec
+
+    models = given or [model_or_default(None, "ostro serve nemo")]
+    if load.draft_model is not None and len(models) > 1:
+        raise typer.BadParameter("A draft model serves one model; name only one.", param_hint="'--draft-model'")
+    options = {**load.arguments(), **serving.arguments()}
+    plain = [ModelSpec(model=model, options=options) for model in models]
+    aliases = _aliases(serving.alias or (), [spec.name for spec in plain])
+    for model in models:
+        resolve(model, revision=load.revision, offline=load.offline)
+    return [ModelSpec(model=s.model, name=s.name, aliases=aliases[s.name], options=options) for s in plain]
+
+
+def _aliases(given: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:
+    """The aliases of each model."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for text in given:
+        alias, equals, name = text.partition("=")
+        if not alias or (equals and name not in found):
+            raise typer.BadParameter(
+                f"{text!r} is not of the form NAME or NAME=MODEL with a model that is served: {', '.join(names)}.",
+                param_hint="'--alias'",
+            )
+        found[name or names[0]].append(alias)
+    return found
+
+
+def _serve(
+    specs: Sequence[ModelSpec], serving: Serving, settings: ServerSettings, sock: socket.socket, new_key: str | None
+) -> None:
+    import asyncio
+
+    from ostro.server import run
+    from ostro.server.app import create_app
+    from ostro.server.models import Models
+    from ostro.server.service import ServiceLimits
+
+    models = Models(specs, memory_budget=serving.memory_budget, limits=ServiceLimits(max_queue=settings.max_queue))
+    embedders: Embedders | None = None
+
+    async def start() -> FastAPI:
+        nonlocal embedders
+        print_note(f"Loading {models.default} ...")
+        await asyncio.create_task(models.get())  # a task of its own: a model stays loaded while its task runs
+        embedders = _embedders(models, serving)
+        return create_app(models, settings, embedders)
+
+    def ready() -> None:
+        assert embedders is not None
+        write("\n".join(start_lines(run.address_of(sock, settings), settings, models, embedders, new_key)) + "\n")
+        if not settings.is_loopback and settings.tls_cert is None:
+            print_warning("Key and texts travel unencrypted; --tls-cert, or a proxy with TLS in front, mends that.")
+
+    _log_requests()
+    if not run.serve(start, settings, sock, ready=ready, stop=models.close):
+        raise typer.Exit(130)
+
+
+def _embedders(models: Models, serving: Serving) -> Embedders:
+    """What --embedding-model names; without it the small default where it is installed, else the first model."""
+    from ostro.embeddings import open_embedder
+    from ostro.embeddings.default import NAME, is_installed
+    from ostro.server.embedders import Embedders
+
+    wanted = serving.embedding_model or (
+        [NAME] if is_installed() else [] if serving.memory_budget else [models.default or ""]
+    )
+    found: dict[str, Embedder] = {}
+    for name in wanted:
+        if name == "none":
+            continue
+        found[name] = (
+            _pooled(models, serving, name) if name in {s.name for s in models.services} else open_embedder(name)
+        )
+    return Embedders(found, {"*": next(iter(found))} if found else {})
+
+
+def _pooled(models: Models, serving: Serving, name: str) -> Embedder:
+    from ostro.embeddings import PooledEmbedder
+
+    if serving.memory_budget is not None:
+        raise typer.BadParameter(
+            f"{name} may be unloaded under --memory-budget, so its embeddings cannot be promised; name another model.",
+            param_hint="'--embedding-model'",
+        )
+    (service,) = (service for service in models.services if service.name == name)
+    return PooledEmbedder(service.llm, name=name)
+
+
+def start_lines(
+    address: str, settings: ServerSettings, models: Models, embedders: Embedders, new_key: str | None
+) -> list[str]:
+    """What the server says when it is ready: its models, where each kind of client finds them, and the key."""
+    cards = models.cards()
+    shown = [card.id if card.is_loaded else f"{card.id} (loaded when it is asked for)" for card in cards]
+    if new_key is not None:
+        key = f"{new_key}   (made for this run; --api-key-file or OSTRO_API_KEY sets your own)"
+    elif settings.api_keys:
+        key = "one of those you gave"
+    else:
+        key = "none is needed: only this machine reaches the server"
+    facts = {
+        "models": ", ".join(shown),
+        "embeddings": ", ".join(embedders.names) or "none",
+        "web page": f"{address}/",
+        "OpenAI": f"{address}/v1",
+        "Mistral": address,
+        "Azure": address,
+        "key": key,
+    }
+    if not settings.is_loopback:
+        facts["reached at"] = f"{settings.host}, from other machines too"
+    return ["ostro is ready. Ctrl-C stops it.", *(f"  {name:<11} {value}" for name, value in facts.items())]
+
+
+def _log_requests() -> None:
+    """The access log goes to stderr as it is, whatever the level of the other records."""
+    logger = logging.getLogger("ostro.access")
+    logger.handlers = [logging.StreamHandler(sys.stderr)]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)

@@ -1,0 +1,87 @@
+"""The application: routes, what stands before them, and the answers where there is no route."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from ostro.server.context import Handler, ServerContext, answered, fault_response
+from ostro.server.embedders import Embedders
+from ostro.server.errors import fault_of, http_fault
+from ostro.server.models import Models
+from ostro.server.openapi import document
+from ostro.server.page_routes import page_router
+from ostro.server.protection import protection
+from ostro.server.routes import ROUTES, ContextHandler
+from ostro.server.routes_status import status_router
+from ostro.server.settings import ServerSettings
+
+
+def create_app(models: Models, settings: ServerSettings | None = None, embedders: Embedders | None = None) -> FastAPI:
+    """The server as an ASGI application. `embedders` None: `/v1/embeddings` says that there is no embedding model.
+
+    Its end closes the models: what runs has `settings.grace_seconds`.
+    """
+    settings = settings or ServerSettings()
+    context = ServerContext(models, settings, embedders or Embedders({}))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await models.close(settings.grace_seconds)
+
+    app = FastAPI(
+        title="ostro",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=protection(settings),
+    )
+    for route in ROUTES:
+        endpoint = answered(_bound(route.handler, context))
+        for path in route.paths():
+            app.add_api_route(path, endpoint, methods=[route.method], response_model=None, include_in_schema=False)
+    app.include_router(status_router(models))
+    app.include_router(page_router())
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _any_error)
+    _add_document(app)
+    return app
+
+
+def _bound(handler: ContextHandler, context: ServerContext) -> Handler:
+    async def endpoint(request: Request) -> Response:
+        return await handler(context, request)
+
+    return endpoint
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """No such route, or another method."""
+    assert isinstance(error, HTTPException)
+    message = f"{error.detail}: {request.method} {request.url.path}."
+    return fault_response(request.scope, http_fault(error.status_code, message, error.headers))
+
+
+async def _any_error(request: Request, error: Exception) -> Response:
+    """What a route that is not of the dialects raises."""
+    return fault_response(request.scope, fault_of(error))
+
+
+def _add_document(app: FastAPI) -> None:
+    made: dict[str, Any] = {}
+
+    async def openapi(_: Request) -> Response:
+        if not made:
+            made.update(document())
+        return JSONResponse(made)
+
+    app.add_route("/openapi.json", openapi, methods=["GET"], include_in_schema=False)

@@ -1,0 +1,1 @@
+"""The Azure AI Inference API."""

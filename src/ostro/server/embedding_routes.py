@@ -1,0 +1,90 @@
+"""`/v1/embeddings`, for OpenAI, Mistral and Azure: one form of answer."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ostro.embeddings import Embeddings
+from ostro.errors import RequestError
+from ostro.server.access_log import note
+from ostro.server.context import ServerContext, json_answer
+from ostro.server.embedding_forms import EMBEDDING_FORMS, CommonEmbedding, ImageEmbedding
+from ostro.server.errors import FieldError
+from ostro.server.openai.prompts import prompts_of
+from ostro.server.requests import ask
+from ostro.server.sampling import agreed
+from ostro.server.sse import unless_gone
+
+TRUNCATED_HEADER = "x-ostro-truncated-inputs"
+"""The places of the texts whose end was left out."""
+
+
+async def embeddings(server: ServerContext, request: Request) -> Response:
+    """Vectors of texts."""
+    asked = await ask(request, CommonEmbedding, server.settings, EMBEDDING_FORMS)
+    given = asked.given()
+    inputs = _texts(prompts_of(given["input"], server.settings, "input"))
+    dimensions, name = agreed(given, "dimensions", "output_dimension")
+    embedder = server.embedders.get(given.get("model"))
+    note(request.scope, model=embedder.name)
+    work = asyncio.to_thread(
+        embedder.embed,
+        inputs,
+        input_type=given.get("input_type", "text"),
+        dimensions=dimensions,
+        truncate=given.get("truncate", False),
+    )
+    try:
+        made = await unless_gone(request, work)
+    except RequestError as error:
+        raise error if error.param != "dimensions" else FieldError(str(error), param=name) from None
+    note(request.scope, prompt_tokens=sum(made.num_tokens))
+    cut = ", ".join(str(index) for index, was_cut in enumerate(made.truncated) if was_cut)
+    headers = {**asked.headers, TRUNCATED_HEADER: cut[:1000]} if cut else asked.headers
+    return json_answer(embedding_body(made, embedder.name, given.get("encoding_format", "float")), headers)
+
+
+async def image_embeddings(server: ServerContext, request: Request) -> Response:
+    """Refused: no model that is served embeds pictures."""
+    await ask(request, ImageEmbedding, server.settings)
+    raise FieldError("input is missing.", param="input", code="missing_required_parameter")
+
+
+def _texts(inputs: list[str | list[int]]) -> list[str]:
+    """The inputs, which must be texts: clients of OpenAI send ids of its vocabularies, which mean other words here."""
+    texts = [each for each in inputs if isinstance(each, str)]
+    if len(texts) < len(inputs):
+        raise FieldError(
+            "input has token ids, and they are not those of the embedding models served here: send texts. LangChain's "
+            "OpenAIEmbeddings does with check_embedding_ctx_length=False.",
+            param="input",
+            code="unsupported_parameter",
+        )
+    return texts
+
+
+def embedding_body(made: Embeddings, model: str, encoding_format: str) -> dict[str, Any]:
+    """The answer. Mistral's clients need an id and a count of completion tokens, which there are none of."""
+    num_tokens = sum(made.num_tokens)
+    return {
+        "id": f"embd-{secrets.token_hex(12)}",
+        "object": "list",
+        "model": model,
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _encoded(vector, encoding_format)}
+            for index, vector in enumerate(made.vectors)
+        ],
+        "usage": {"prompt_tokens": num_tokens, "completion_tokens": 0, "total_tokens": num_tokens},
+    }
+
+
+def _encoded(vector: Any, encoding_format: str) -> str | list[float]:
+    if encoding_format == "base64":
+        return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+    return [float(value) for value in vector]

@@ -1,0 +1,1 @@
+"""Mistral's API: chat with its own fields, and fill-in-the-middle."""

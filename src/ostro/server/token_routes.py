@@ -1,0 +1,95 @@
+"""The prompt laid open: `/tokenize`, `/detokenize`, and `/render` for the final prompt of a chat request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ostro.llm import LLM
+from ostro.server.chat_engine import render_job
+from ostro.server.chat_jobs import chat_job
+from ostro.server.context import ServerContext, json_answer
+from ostro.server.errors import FieldError
+from ostro.server.forms import CHAT_FORMS, CommonChat
+from ostro.server.requests import ask
+from ostro.server.token_forms import Detokenize, Tokenize
+
+
+async def tokenize(server: ServerContext, request: Request) -> Response:
+    """Token ids, how many they are, and each as a person may read it."""
+    asked = await ask(request, Tokenize, server.settings)
+    given = asked.given()
+    _check_tokenize(given)
+    service = await server.service(request, given.get("model"))
+    ids = await asyncio.to_thread(_ids, service.llm, given, server)
+    pieces = [_piece(service.llm, token_id) for token_id in ids]
+    limit = service.llm.max_model_len
+    body = {"model": service.name, "count": len(ids), "max_model_len": limit, "tokens": ids, "pieces": pieces}
+    return json_answer(body, asked.headers)
+
+
+async def detokenize(server: ServerContext, request: Request) -> Response:
+    """The text of token ids."""
+    asked = await ask(request, Detokenize, server.settings)
+    given = asked.given()
+    service = await server.service(request, given.get("model"))
+    tokenizer = service.llm.tokenizer
+    for index, token_id in enumerate(given["tokens"]):
+        if not 0 <= token_id < tokenizer.vocab_size:
+            raise FieldError(
+                f"tokens[{index}] is {token_id}; the ids go from 0 to {tokenizer.vocab_size - 1}.",
+                param=f"tokens[{index}]",
+            )
+    keep_control = not given.get("skip_special_tokens", True)
+    text = await asyncio.to_thread(tokenizer.decode, given["tokens"], keep_control=keep_control)
+    return json_answer({"model": service.name, "prompt": text}, asked.headers)
+
+
+async def render(server: ServerContext, request: Request) -> Response:
+    """What the model would read for a chat request: ids, text, where each part came from, and what was mended."""
+    asked = await ask(request, CommonChat, server.settings, CHAT_FORMS)
+    given = asked.given()
+    service = await server.service(request, given.get("model"))
+    job = chat_job(given, service.llm.default_params, server.settings)
+    prompt = await asyncio.to_thread(render_job, service.llm, job)
+    segments = [
+        {"kind": each.kind, "origin": each.origin, "text": each.text, "token_ids": list(each.ids)}
+        for each in prompt.segments
+    ]
+    body = {
+        "model": service.name,
+        "format": prompt.format_name,
+        "count": len(prompt),
+        "text": prompt.text,
+        "token_ids": prompt.token_ids,
+        "stop_token_ids": list(prompt.stop_ids),
+        "repairs": list(prompt.repairs),
+        "segments": segments,
+    }
+    return json_answer(body, asked.headers)
+
+
+def _check_tokenize(given: Mapping[str, Any]) -> None:
+    if ("prompt" in given) == ("messages" in given):
+        raise FieldError("Give either prompt or messages.", param="prompt", code="missing_required_parameter")
+    of_other = {"messages": ("add_special_tokens",), "prompt": ("tools", "safe_prompt")}
+    for name, others in of_other.items():
+        for other in others:
+            if name in given and other in given:
+                raise FieldError(f"{other} says nothing of {name}: leave it out.", param=other)
+
+
+def _ids(llm: LLM, given: Mapping[str, Any], server: ServerContext) -> list[int]:
+    if "messages" in given:
+        return render_job(llm, chat_job(given, llm.default_params, server.settings)).token_ids
+    if given.get("add_special_tokens", True):
+        return llm.encode(given["prompt"]).token_ids
+    return llm.tokenizer.encode(given["prompt"])
+
+
+def _piece(llm: LLM, token_id: int) -> str:
+    return llm.tokenizer.piece(token_id)
