@@ -103,15 +103,15 @@ def test_a_question_stopped_before_the_first_word_can_be_asked_again(
     assert run_line(session, "Hello")
     kept = list(session.messages)
     ops = llm._engine._runner._ops
-    linear = ops.linear
+    logits = ops.logits
 
     def interrupted(x: Any, weight: Any) -> Any:
         press()
-        return linear(x, weight)
+        return logits(x, weight)
 
-    ops.linear = interrupted  # type: ignore[method-assign]
+    ops.logits = interrupted  # type: ignore[method-assign]
     assert run_line(session, "And then?")
-    ops.linear = linear  # type: ignore[method-assign]
+    ops.logits = logits  # type: ignore[method-assign]
     assert session.messages == kept
     assert "stopped before the first word" in capsys.readouterr().err
     assert run_line(session, "/retry")

@@ -190,7 +190,7 @@ def alone(core: EngineCore, seed: int) -> list[Any]:
     return [generate(core, prompt, params).outputs for prompt, params in requests(seed)]
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(
     seed=st.integers(0, 50),
     size=st.sampled_from(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 REQUIRED = (
     "numpy", "ml_dtypes", "tokenizers", "tiktoken", "mistral-common", "sentencepiece", "huggingface_hub", "jinja2",
-    "llguidance", "typer", "rich", "prompt_toolkit", "fastapi", "uvicorn", "httpx", "prometheus-client",
+    "llguidance", "typer", "rich", "prompt_toolkit", "fastapi", "pydantic", "uvicorn", "httpx", "prometheus-client",
 )  # fmt: skip
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch", "safetensors"),
