@@ -95,14 +95,16 @@ class DiskCache:
             _remove(path)
         return found
 
-    def put(self, key: bytes, parent: bytes, tokens: bytes, data: bytes, *, is_first: bool = False) -> bool:
+    def put(
+        self, key: bytes, parent: bytes, tokens: bytes, data: bytes | memoryview, *, is_first: bool = False
+    ) -> bool:
         """Have a block written; False where too much is waiting to be written already, or nothing is written.
 
         `parent` is the block before or, where it `is_first`, the root. What follows a block that is not there is of no
         use and left out.
         """
         behind = None if is_first else self._path(parent)
-        return self._writer.put(self._path(key), behind, _packed(parent, tokens, data))
+        return self._writer.put(self._path(key), behind, partial(_packed, parent, tokens, data), len(data))
 
     @property
     def has_room(self) -> bool:
@@ -160,12 +162,13 @@ class _Writer:
     def has_room(self) -> bool:
         return self._num_queued < _MAX_QUEUED or not self.is_writable
 
-    def put(self, path: Path, parent: Path | None, content: bytes) -> bool:
+    def put(self, path: Path, parent: Path | None, pack: Callable[[], bytes], num_bytes: int) -> bool:
+        """Have a file written with what `pack` returns; the checksum is made in the thread, too."""
         if not self.has_room or not self.is_writable:
             return False
         with self._lock:
-            self._num_queued += len(content)
-        self._jobs.put(partial(self._write, path, parent, content))
+            self._num_queued += num_bytes
+        self._jobs.put(partial(self._write, path, parent, pack, num_bytes))
         return True
 
     def touch(self, paths: list[Path]) -> None:
@@ -194,10 +197,11 @@ class _Writer:
                     self.is_writable = False
                     logger.warning("The prefix cache in %s is not written any more: %s", self._folder, error)
 
-    def _write(self, path: Path, parent: Path | None, content: bytes) -> None:
+    def _write(self, path: Path, parent: Path | None, pack: Callable[[], bytes], num_bytes: int) -> None:
         try:
             rank = time.time_ns() if parent is None else self._rank_behind(parent)
             if self.is_writable and rank is not None and not path.exists():
+                content = pack()
                 self._make(path, content, rank)
                 self._note(path, len(content), rank)
                 if time.monotonic() - self._scanned > _RESCAN_SECONDS:
@@ -205,7 +209,7 @@ class _Writer:
                 self._evict()
         finally:
             with self._lock:
-                self._num_queued -= len(content)
+                self._num_queued -= num_bytes
 
     def _rank_behind(self, parent: Path) -> int | None:
         """The rank of a block behind this one; None where that is gone."""
@@ -287,8 +291,8 @@ class _File:
     written_rank: int
 
 
-def _packed(parent: bytes, tokens: bytes, data: bytes) -> bytes:
-    body = _BODY.pack(parent, len(tokens), len(data)) + tokens + data
+def _packed(parent: bytes, tokens: bytes, data: bytes | memoryview) -> bytes:
+    body = b"".join((_BODY.pack(parent, len(tokens), len(data)), tokens, data))
     return _HEAD.pack(_MAGIC, _checksum(body)) + body
 
 

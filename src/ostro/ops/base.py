@@ -46,8 +46,8 @@ class KVPool(Protocol):
     def nbytes(self) -> int:
         """Bytes that the pool takes when all of it has been touched."""
 
-    def read_block(self, block: int) -> bytes:
-        """K and V of a block, of all layers, in an order of the backend's own."""
+    def read_block(self, block: int) -> bytes | memoryview:
+        """A copy of K and V of a block, of all layers, in an order of the backend's own."""
 
     def write_block(self, block: int, data: bytes | memoryview) -> None:
         """Put what `read_block` gave, of this pool or of another of the same model, layout and type, into a block."""

@@ -75,29 +75,29 @@ class CpuKVPool:
         """Bytes of K and V together."""
         return int(self.keys.nbytes + self.values.nbytes)
 
-    def read_block(self, block: int) -> bytes:
+    def read_block(self, block: int) -> memoryview:
         """K of all layers, then V; of each layer the regions of all heads."""
-        where = self._regions(block)
-        return b"".join(self._by_region(side)[:, where].tobytes() for side in (self.keys, self.values))
+        regions = self._regions(block)
+        return np.stack([self._by_region(side)[:, regions] for side in (self.keys, self.values)]).reshape(-1).data
 
     def write_block(self, block: int, data: bytes | memoryview) -> None:
         """The same back."""
-        where, content = self._regions(block), np.frombuffer(data, np.uint8)
-        sides = (self._by_region(self.keys), self._by_region(self.values))
-        for side, half in zip(sides, content.reshape(2, len(self.keys), len(where), -1), strict=True):
-            side[:, where] = half
+        regions, (num_layers, _, num_heads, *_) = self._regions(block), self.keys.shape
+        both = np.frombuffer(data, np.uint8).reshape(2, num_layers, num_heads, -1)
+        for side, content in zip((self.keys, self.values), both, strict=True):
+            self._by_region(side)[:, regions] = content
 
     def _by_region(self, side: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         num_layers, num_blocks, num_heads = side.shape[:3]
         return side.reshape(num_layers, num_blocks * num_heads, -1)
 
-    def _regions(self, block: int) -> npt.NDArray[np.int64]:
+    def _regions(self, block: int) -> slice:
         """Where in a layer the regions of a block's heads lie: `kv_place` of csrc/attention.h."""
         num_blocks, num_heads = self.keys.shape[1:3]
         run_blocks = max(1, _KV_RUN // self.block_size)
         run = block // run_blocks * run_blocks
         first, step = run * num_heads + block - run, min(num_blocks - run, run_blocks)
-        return np.arange(first, first + step * num_heads, step, dtype=np.int64)
+        return slice(first, first + step * num_heads, step)
 
 
 class CpuOps:
