@@ -4,7 +4,7 @@
 |---|---|
 | `OSTRO_MODEL` | the model of commands that are given none |
 | `OSTRO_NUM_THREADS` | threads of the cpu backend (default: affinity, cgroup quota and physical cores decide) |
-| `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx512`, `avx512_vnni` (default: the best that runs here) |
+| `OSTRO_ISA` | force a kernel set: `portable`, `avx2`, `avx_vnni`, `avx512`, `avx512_vnni` (default: the best here) |
 | `OSTRO_API_KEY` | the key that clients of `ostro serve` need; several with spaces between |
 | `OSTRO_CACHE` | folder of what ostro makes and can make again (default: `~/.cache/ostro`, or below XDG_CACHE_HOME) |
 | `BRAVE_API_KEY`, `WOLFRAM_APP_ID` | keys of the tools brave_search and wolfram_alpha |

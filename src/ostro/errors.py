@@ -3,6 +3,7 @@
     OstroError
     ├── ConfigError            a number of the architecture is missing, unknown or impossible
     ├── CheckpointError        files or tensors: truncated, missing, surplus, misshapen, refused
+    │   ├── DamagedError           a file that is cut, or does not fit the others (damage and remedy apart)
     │   └── ModelNotFoundError     no such folder, file, alias or hub repository
     ├── TokenizerError         a vocabulary that cannot be read, an id outside it
     │   └── TokenizerNotFoundError a checkpoint without a vocabulary
@@ -35,6 +36,19 @@ class ConfigError(OstroError):
 
 class CheckpointError(OstroError):
     """A file of a checkpoint, or a tensor in it, is not what it must be."""
+
+
+class DamagedError(CheckpointError):
+    """A file is cut or damaged, or files are not of one save: a new copy mends it.
+
+    `damage` says what is wrong. `remedy` says what to do, by default to download the file again; who knows where the
+    files come from exchanges it.
+    """
+
+    def __init__(self, damage: str, remedy: str = "download it again") -> None:
+        super().__init__(f"{damage}: {remedy}.")
+        self.damage = damage
+        self.remedy = remedy
 
 
 class ModelNotFoundError(CheckpointError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,25 @@ def test_a_model(run: Run, chat_model: Path) -> None:
     assert "loaded in" in result.out
 
 
+def test_defaults_are_cut_to_a_short_context(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what was asked for nothing is cut."""
+    monkeypatch.setattr("ostro.bench.shapes.PUBLISHED", (replace(PUBLISHED, context=200),))
+    command = ("bench", "--shape", "tiny-1", "--batch", "1,2", "--seconds", "1e-6", "--json")
+    found = run(*command).json
+    assert set(found["prefill_tokens_per_s"]) == {"128", "199"}
+    assert found["decode_context"] == 95
+    assert set(run(*command, "--context", "10").json["prefill_tokens_per_s"]) == {"128", "199"}
+    assert run(*command, "--prefill", "50").json["decode_context"] == 95
+    refused = run(*command, "--context", "128")
+    assert refused.code == 1
+    assert "context of tiny-1, 200 tokens: give --context 95 or less." in refused.err
+    monkeypatch.setattr("ostro.bench.shapes.PUBLISHED", (replace(PUBLISHED, context=100),))
+    short = run(*command)
+    assert short.code == 1
+    assert "give --batch none, for which it is too short." in short.err
+    assert set(run(*command, "--batch", "none").json["prefill_tokens_per_s"]) == {"99"}
+
+
 def test_the_model_of_the_variable(run: Run, chat_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTRO_MODEL", str(chat_model))
     found = run("bench", "--json", *QUICK).json
@@ -106,14 +126,18 @@ def test_memory_is_refused_in_the_words_of_the_command(run: Run, monkeypatch: py
         (("--shape", "gpt-2"), 1, "error: There is no shape 'gpt-2'. Choose one of tiny-1"),
         (("--shape", "tiny-1", "--layers", "4"), 1, "--layers must be a whole number from 1 to 3"),
         (("--shape", "tiny-1", "--layers", "0"), 2, "'0' is too small"),
-        (("--shape", "tiny-1", "--bits", "5"), 1, "--bits must be one of 4, 8, 16, not 5"),
-        (("--shape", "tiny-1", "--codebook", "fp4"), 1, "--codebook must be one of int4"),
+        (("--shape", "tiny-1", "--bits", "5"), 2, "'5' is none of 4, 8, 16"),
+        (("--shape", "tiny-1", "--codebook", "nf5"), 2, "'nf5' is none of int4, nf4"),
         (("--shape", "tiny-1", "--bits", "8", "--codebook", "int4"), 1, "leave it out at 8"),
         (("--shape", "tiny-1", "--prefill", "1,x"), 2, "'1,x' is no list"),
         (("--shape", "tiny-1", "--batch", "0"), 2, "'0' is no list"),
         (("--shape", "tiny-1", "--seconds", "-1"), 2, "not a number greater than 0"),
         (("--shape", "tiny-1", "--prefill", "none", "--batch", "none"), 1, "Nothing is to be measured"),
-        (("--shape", "tiny-1", "--prefill", "600"), 1, "does not fit into the context of tiny-1, 512 tokens"),
+        (
+            ("--shape", "tiny-1", "--prefill", "600", "--context", "500"),
+            1,
+            "context of tiny-1, 512 tokens: give --prefill 511 or less and --context 401 or less.",
+        ),
         (("--shape", "tiny-1", "--offline"), 2, "Give either a model, or --shape"),
         (("model", "--shape", "tiny-1"), 2, "Give either a model, or --shape"),
         (("model", "--bits", "4", "--layers", "2"), 2, "--layers, --bits can be given with --shape only"),

@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from packed_models import STORIES, write_packed, write_source
+from packed_models import STORIES, copy_of, write_packed, write_source
 
-from ostro.checkpoint.open import open_checkpoint
-from ostro.errors import CheckpointError, RequestError
+from ostro.checkpoint.open import open_checkpoint, read_config
+from ostro.checkpoint.packed_folder import STATE
+from ostro.errors import CheckpointError, DamagedError, RequestError
+from ostro.log import logger
 from ostro.models.convert import Progress, convert, quantization_of
-from ostro.models.convert.state import STATE
 
 needs_stories = pytest.mark.skipif(
     not STORIES.exists(), reason="the stories260K checkpoint is not beside this checkout"
@@ -118,6 +120,102 @@ def test_a_complete_folder_is_left_as_it_is(tmp_path: Path) -> None:
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "p").iterdir()}
     assert write_packed(tmp_path / "p", source) == first
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "p").iterdir()} == times
+
+
+def cut_shard(folder: Path) -> None:
+    path = folder / "model-00002-of-00003.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+DAMAGES: list[Callable[[Path], object]] = [
+    cut_shard,
+    lambda folder: (folder / "model-00003-of-00003.safetensors").unlink(),
+    lambda folder: (folder / "model.safetensors.index.json").unlink(),
+    lambda folder: (folder / "config.json").write_text("{"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_folder_is_mended(
+    tmp_path: Path, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same conversion finds the damage by sizes and headers, and packs only what is damaged."""
+    monkeypatch.setattr(logger, "propagate", True)
+    source, out = write_source(tmp_path / "s"), tmp_path / "p"
+    write_packed(out, source)
+    good = contents(out)
+    times = {path.name: path.stat().st_mtime_ns for path in out.glob("*.safetensors")}
+    damage(out)
+    damaged = {path.name for path in out.glob("*.safetensors") if path.read_bytes() == good[path.name]}
+    write_packed(out, source)
+    assert contents(out) == good
+    assert all((out / name).stat().st_mtime_ns == times[name] for name in damaged)
+    assert f"{out} is damaged and is mended from the source." in caplog.text
+
+
+def test_an_ended_mending_goes_on(tmp_path: Path) -> None:
+    source, out = write_source(tmp_path / "s"), tmp_path / "p"
+    write_packed(out, source)
+    good = contents(out)
+    cut_shard(out)
+    convert_until(source, out, shard=1)
+    with pytest.raises(CheckpointError, match="is unfinished"):
+        open_checkpoint(out)
+    write_packed(out, source)
+    assert contents(out) == good
+
+
+def test_an_unfinished_folder_says_so(tmp_path: Path) -> None:
+    """Before the first shard, after it, and where only the configuration is wanted."""
+    source = write_source(tmp_path / "s")
+    for shard in (0, 2):
+        out = tmp_path / str(shard)
+        convert_until(source, out, shard=shard)
+        for read in (open_checkpoint, read_config):
+            with pytest.raises(CheckpointError, match=rf"{out} is unfinished.*same `ostro quantize` command goes on"):
+                read(out)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_damaged_folder_says_how_to_make_it_again(tmp_path: Path, bits: int) -> None:
+    source, whole = write_source(tmp_path / "s"), tmp_path / "whole"
+    write_packed(whole, source, bits=bits)
+
+    def damaged(number: int) -> Path:
+        return copy_of(whole, tmp_path / f"p{number}")
+
+    cut_shard(damaged(0))
+    (damaged(1) / "model-00003-of-00003.safetensors").unlink()
+    (damaged(2) / "packed.json").unlink()
+    (damaged(3) / "model.safetensors.index.json").unlink()
+    (damaged(4) / "packed.json").write_text("{")
+    for number in range(5):
+        out = tmp_path / f"p{number}"
+        with pytest.raises(DamagedError) as caught:
+            open_checkpoint(out)
+        assert f"`ostro quantize MODEL --bits {bits} --out {out} --overwrite`" in str(caught.value)
+        assert "ownload" not in str(caught.value)
+        convert(open_checkpoint(source), out, quantization_of(bits), overwrite=True)  # which is true
+        assert contents(out) == contents(whole)
+
+
+def test_codebook_and_lost_settings_in_the_advice(tmp_path: Path) -> None:
+    source, out = write_source(tmp_path / "s"), tmp_path / "p"
+    write_packed(out, source, codebook="nf4")
+    cut_shard(out)
+    with pytest.raises(DamagedError, match="--bits 4 --codebook nf4 --out"):
+        open_checkpoint(out)
+    (out / "config.json").write_text("{")
+    with pytest.raises(DamagedError, match="--bits N --out"):
+        open_checkpoint(out)
+
+
+def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
+    source = write_source(tmp_path / "s")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RequestError, match=r"Not a directory.*Give an output folder that can be written") as caught:
+        write_packed(tmp_path / "file" / "p", source)
+    assert caught.value.param == "out"
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -78,6 +78,31 @@ def test_the_numbers_are_those_of_the_models(made: tuple[Report, Path], moe: Pat
     assert 0 < found.kl_mean < found.kl_p99
 
 
+def test_the_head_is_that_of_the_engine(moe: Path) -> None:
+    """The scores are those of `logits`, not of `linear`, which may round the activations more."""
+
+    class Ops:
+        def __init__(self) -> None:
+            self.inner = get_ops("reference")
+            self.rows = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inner, name)
+
+        def linear(self, x: Any, weight: Any) -> Any:
+            assert weight.shape[0] != 300, "the head's rows"
+            return self.inner.linear(x, weight)
+
+        def logits(self, x: Any, head: Any) -> Any:
+            self.rows += len(x)
+            return self.inner.logits(x, head)
+
+    source = open_checkpoint(moe)
+    ops = Ops()
+    compare(ops, source, source, windows_of(list(range(50)), None, 20), lambda _count, _name: None)  # type: ignore[arg-type]
+    assert ops.rows == 2 * 50
+
+
 def test_tokens_that_experts_saw(made: tuple[Report, Path], moe: Path) -> None:
     """Every token goes to two of three experts in each layer, and the first layer's choice can be computed here."""
     report, _ = made

@@ -24,6 +24,7 @@ from ostro.ops.base import Ops
 
 FIRST_PROMPT = 16
 """Tokens of the prompt whose first token is waited for."""
+_DEFAULT = Plan(flexible=frozenset({"prefill", "context"}))
 _LEAST_BUFFER = 1 << 28
 _CEILING_SECONDS = 0.02  # for each of the three, each time: some passes, of which the best counts
 
@@ -45,11 +46,11 @@ def bench_shape(
 
         bench_shape("mistral-7b", num_layers=8).as_json()["decode_tokens_per_s"]["1"]
     """
-    plan, tell = plan or Plan(), tell or _silent
+    plan, tell = plan or _DEFAULT, tell or _silent
     peak = PeakMemory()
     machine = machine or Machine()
     subject = from_shape(shape, plan, machine, num_layers=num_layers, bits=bits, codebook=codebook, tell=tell)
-    return _bench(subject, plan, peak, tell)
+    return _bench(subject, peak, tell)
 
 
 def bench_model(
@@ -61,16 +62,17 @@ def bench_model(
     tell: Tell | None = None,
 ) -> Report:
     """Measure a model from its folder or GGUF file, under that `name`; the errors are those of `ostro.LLM`."""
-    plan, tell = plan or Plan(), tell or _silent
+    plan, tell = plan or _DEFAULT, tell or _silent
     peak = PeakMemory()
-    return _bench(from_model(path, plan, machine or Machine(), name=name, tell=tell), plan, peak, tell)
+    return _bench(from_model(path, plan, machine or Machine(), name=name, tell=tell), peak, tell)
 
 
 def _silent(_: str) -> None:
     pass
 
 
-def _bench(subject: Subject, plan: Plan, peak: PeakMemory, tell: Tell) -> Report:
+def _bench(subject: Subject, peak: PeakMemory, tell: Tell) -> Report:
+    plan = subject.plan
     ceilings = _Ceilings(subject.ops, peak)
     meter = Meter(subject.engine, ceilings.look)
     first_token_seconds = meter.first_token_seconds(min(FIRST_PROMPT, plan.longest - 1))

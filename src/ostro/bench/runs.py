@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,8 @@ _BLOCK_SECONDS = 0.4
 class Plan:
     """What is measured: prompts of `prefill` tokens, and `batch` answers at once behind prompts of `context` tokens.
 
-    About `seconds` for each number; a run that has begun is not cut short.
+    About `seconds` for each number; a run that has begun is not cut short. `flexible` names those of `prefill` and
+    `context` that nobody asked for: where a model's context is too short for them, they are cut to what fits.
 
     >>> Plan(prefill=(512, 128, 512)).prefill
     (128, 512)
@@ -38,6 +40,7 @@ class Plan:
     batch: tuple[int, ...] = (1, 2, 4, 8)
     context: int = 128
     seconds: float = 10.0
+    flexible: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name in ("prefill", "batch"):
@@ -55,8 +58,29 @@ class Plan:
     @property
     def longest(self) -> int:
         """Tokens of the longest text that is run."""
-        texts = [length + 1 for length in self.prefill]
-        return max(texts + [self.context + self.most_tokens(batch) for batch in self.batch])
+        return max([length + 1 for length in self.prefill] + [self._longest_answer])
+
+    @property
+    def _longest_answer(self) -> int:
+        return max((self.context + self.most_tokens(batch) for batch in self.batch), default=0)
+
+    def within(self, limit: int) -> Plan:
+        """The plan for a model that takes `limit` tokens, with what is flexible cut to that; the rest is as it was.
+
+        >>> Plan(flexible=frozenset({"prefill", "context"})).within(256).prefill
+        (128, 255)
+        """
+        cut: dict[str, Any] = {}
+        if "prefill" in self.flexible and limit > 1:
+            cut["prefill"] = tuple(min(length, limit - 1) for length in self.prefill)
+        if "context" in self.flexible:
+            cut["context"] = self.largest_context(limit) or self.context
+        return replace(self, **cut)
+
+    def largest_context(self, limit: int) -> int:
+        """The most tokens, up to `context`, behind which every batch can be measured within `limit`; 0: none can."""
+        sizes = range(self.context, 0, -1)
+        return next((size for size in sizes if replace(self, context=size)._longest_answer <= limit), 0)
 
     def engine_config(self, kv_dtype: str, window: int | None) -> EngineConfig:
         """An engine with just the K/V cache that the plan needs; the rest is as `LLM` has it.

@@ -57,10 +57,12 @@ class Machine:
 class Subject:
     """A model that is ready to run. `bits` is None for a model from files, `codebook` for anything but 4 bits.
 
-    `seconds` is how long it took to get it ready: to make the weights of a shape, to load those of a model.
+    `plan` is the one to measure, within the model's context. `seconds` is how long it took to get it ready: to make
+    the weights of a shape, to load those of a model.
     """
 
     name: str
+    plan: Plan
     config: ModelConfig
     num_layers_of_model: int
     bits: int | None
@@ -89,7 +91,8 @@ def from_shape(
     config = cut(whole, num_layers, name)
     dtype = "bfloat16" if bits == 16 else None
     ops, kv_dtype = machine.ops(dtype), machine.kv(dtype)
-    engine_config = _engine_config(config, plan, kv_dtype, name)
+    plan = _fitting(plan, config, name)
+    engine_config = plan.engine_config(kv_dtype, config.max_window)
     _check_memory(name, whole, config, bits, _kv_bytes(config, engine_config))
     tell(f"Making {planned_bytes(config, bits) / 1e9:.2f} GB of random weights")
     start = time.perf_counter()
@@ -99,7 +102,7 @@ def from_shape(
     seconds = time.perf_counter() - start
     codebook = codebook or ("int4" if bits == 4 else None)
     layers = whole.num_hidden_layers
-    return Subject(name, config, layers, bits, codebook, ops, weights, engine, kv_dtype, seconds)
+    return Subject(name, plan, config, layers, bits, codebook, ops, weights, engine, kv_dtype, seconds)
 
 
 def from_model(path: Path, plan: Plan, machine: Machine, *, name: str | None = None, tell: Tell) -> Subject:
@@ -110,12 +113,13 @@ def from_model(path: Path, plan: Plan, machine: Machine, *, name: str | None = N
     config, name = checkpoint.config, name or path.name
     dtype = _stored_dtype(checkpoint.tensors["model.embed_tokens.weight"])
     ops, kv_dtype = machine.ops(dtype), machine.kv(dtype)
-    engine_config = _engine_config(config, plan, kv_dtype, name)
+    plan = _fitting(plan, config, name)
+    engine_config = plan.engine_config(kv_dtype, config.max_window)
     _warn_of_disk(name, sum(file.stat().st_size for file in checkpoint.files))
     weights = load_weights(ops, config, checkpoint.tensors)
     engine = EngineCore(ops, config, weights, engine_config=engine_config)
     seconds = time.perf_counter() - start
-    return Subject(name, config, config.num_hidden_layers, None, None, ops, weights, engine, kv_dtype, seconds)
+    return Subject(name, plan, config, config.num_hidden_layers, None, None, ops, weights, engine, kv_dtype, seconds)
 
 
 def _stored_dtype(embeddings: Tensor) -> str | None:
@@ -123,15 +127,25 @@ def _stored_dtype(embeddings: Tensor) -> str | None:
     return str(embeddings.dtype.name) if isinstance(embeddings, np.ndarray) else None
 
 
-def _engine_config(config: ModelConfig, plan: Plan, kv_dtype: str, name: str) -> EngineConfig:
+def _fitting(plan: Plan, config: ModelConfig, name: str) -> Plan:
+    """The plan within the model's context; RequestError, with what would fit, where what was asked for does not."""
     context = config.max_position_embeddings
-    if plan.longest > context and config.max_window is None:
+    if config.max_window is not None:
+        return plan
+    plan = plan.within(context)
+    remedies: list[str] = []
+    if plan.prefill and max(plan.prefill) >= context:
+        remedies.append(f"prefill={context - 1} or less")
+    most = plan.largest_context(context)
+    if plan.batch and most < plan.context:
+        remedies.append(f"context={most} or less" if most else "batch=none, for which it is too short")
+    if remedies:
         raise RequestError(
             f"A text of {plan.longest} tokens (prompt and answer) does not fit into the context of {name}, {context} "
-            "tokens: give shorter prefill lengths or a smaller context.",
+            f"tokens: give {' and '.join(remedies)}.",
             param="prefill",
         )
-    return plan.engine_config(kv_dtype, config.max_window)
+    return plan
 
 
 def _kv_bytes(config: ModelConfig, engine_config: EngineConfig) -> int:

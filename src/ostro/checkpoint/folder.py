@@ -11,7 +11,7 @@ from typing import Literal
 from ostro.checkpoint.names import is_harmless
 from ostro.checkpoint.safetensors import SafetensorsFile
 from ostro.checkpoint.text import read_json, some
-from ostro.errors import CheckpointError, ModelNotFoundError
+from ostro.errors import CheckpointError, DamagedError, ModelNotFoundError
 
 Naming = Literal["hf", "native"]
 
@@ -110,9 +110,10 @@ def _read_set(folder: Path, naming: Naming) -> Weights:
 def _unindexed(folder: Path, stem: str, naming: Naming, shards: list[Path]) -> list[Path]:
     """Shards without an index: allowed for native files alone, whose first releases have none."""
     if naming == "hf":
-        raise CheckpointError(
+        raise DamagedError(
             f"{folder} has shards ({some([p.name for p in shards])}) but no {stem}.safetensors.index.json, which says "
-            "what belongs to them. Download the index too."
+            "what belongs to them",
+            "download the index too",
         )
     for path in shards:
         match = _NUMBERED.fullmatch(path.name.removeprefix(stem))
@@ -141,7 +142,7 @@ def _index_map(index: Path) -> dict[str, str]:
     """Tensor name -> file name of an index."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(f"{index} has no weight_map: the file is damaged, download it again.")
+        raise DamagedError(f"{index} has no weight_map: the file is damaged")
     for name, file_name in weight_map.items():
         # A plain name beside the index: an index must not send us anywhere else on the disk.
         if (
@@ -160,25 +161,26 @@ def _read_index(index: Path, naming: Naming) -> Weights:
     weight_map = _index_map(index)
     missing = sorted({name for name in weight_map.values() if not (index.parent / name).is_file()})
     if missing:
-        raise CheckpointError(
-            f"{index} names {some(missing)}, which {'is' if len(missing) == 1 else 'are'} not in the folder: download "
-            "the missing shards."
+        raise DamagedError(
+            f"{index} names {some(missing)}, which {'is' if len(missing) == 1 else 'are'} not in the folder",
+            "download the missing shards",
         )
     files = {name: SafetensorsFile(index.parent / name) for name in sorted(set(weight_map.values()))}
     for name, file_name in weight_map.items():
         if name not in files[file_name].infos:
             elsewhere = [other for other, file in files.items() if name in file.infos]
-            raise CheckpointError(
+            raise DamagedError(
                 f"{files[file_name].path}: tensor {name} is not in this file, where {index.name} says it is"
-                f"{' (it is in ' + elsewhere[0] + ')' if elsewhere else ''}. Index and shards are not of one save: "
-                "download them again."
+                f"{' (it is in ' + elsewhere[0] + ')' if elsewhere else ''}. Index and shards are not of one save",
+                "download them again",
             )
     for file_name, file in files.items():
         extra = [n for n in file.infos if weight_map.get(n) != file_name and not is_harmless(n)]
         if extra:
             other = f"it is in {weight_map[extra[0]]}" if extra[0] in weight_map else "nothing of it"
-            raise CheckpointError(
+            raise DamagedError(
                 f"{file.path}: tensor {extra[0]} is in this file, but {index.name} says {other}. Index and shards are "
-                "not of one save: download them again."
+                "not of one save",
+                "download them again",
             )
     return Weights(naming, tuple(files.values()), {name: files[file] for name, file in weight_map.items()})

@@ -28,12 +28,12 @@ from ostro.checkpoint.names import (
     make_part,
     part_shape,
 )
-from ostro.checkpoint.packed_folder import PackedFolder
+from ostro.checkpoint.packed_folder import PackedFolder, errors_of_packed
 from ostro.checkpoint.safetensors import check_weight
 from ostro.checkpoint.tensors import Tensor
 from ostro.checkpoint.text import read_json, some
 from ostro.config import ModelConfig, Quantization, from_gguf, from_hf, from_params, read_quantization
-from ostro.errors import CheckpointError, ConfigError, ModelNotFoundError
+from ostro.errors import CheckpointError, ConfigError, DamagedError, ModelNotFoundError
 
 Form = Literal["hf", "native", "gguf", "packed"]
 
@@ -104,7 +104,8 @@ def open_checkpoint(
             f"{path} is no GGUF file. Safetensors are opened by their folder, which holds the configuration too: "
             f"give {path.parent}."
         )
-    return _open_folder(path, wanted)
+    with errors_of_packed(path):
+        return _open_folder(path, wanted)
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -115,7 +116,8 @@ def read_config(folder: Path) -> ModelConfig:
     Raises ModelNotFoundError where there is no configuration, and the errors of `open_checkpoint` for one that cannot
     be run.
     """
-    return _folder_config(folder, _naming(folder), None)
+    with errors_of_packed(folder):
+        return _folder_config(folder, _naming(folder), None)
 
 
 def folder_form(folder: Path) -> Form:
@@ -271,8 +273,8 @@ def _no_config(folder: Path, naming: Naming) -> CheckpointError:
     if weights_naming(folder) is None:
         return ModelNotFoundError(f"{folder} has neither config.json nor params.json, nor a GGUF file: it is no model.")
     needed = "config.json" if naming == "hf" else "params.json"
-    return CheckpointError(
-        f"{folder} has weights but no {needed}, which states the model's architecture. Download it too."
+    return DamagedError(
+        f"{folder} has weights but no {needed}, which states the model's architecture", "download it too"
     )
 
 
@@ -330,16 +332,18 @@ def _add_part(
     parts: dict[str, tuple[_Stored, Part]], item: _Stored, part: Part, shape: tuple[int, ...], config: ModelConfig
 ) -> None:
     if part.name in parts:
-        raise CheckpointError(
+        raise DamagedError(
             f"{item.path}: tensor {item.name} holds {part.name}, which {parts[part.name][0].name} holds too. "
-            "The files are of two saves: download them again."
+            "The files are of two saves",
+            "download them again",
         )
     found = part_shape(item.shape, part, config.num_local_experts)
     if found != shape:
-        raise CheckpointError(
+        raise DamagedError(
             f"{item.path}: tensor {item.name} has the shape {item.shape}; for {part.name} the config asks for "
             f"{shape}{'' if found == item.shape or found is None else f', and this one gives {found}'}. Weights and "
-            "config are not of one model: download them again."
+            "config are not of one model",
+            "download them again",
         )
     parts[part.name] = (item, part)
 
@@ -359,10 +363,10 @@ def _refuse_missing(missing: list[str], stored: Mapping[str, _Stored], config: M
     hint = "download the model again"
     if missing == ["lm_head.weight"]:
         hint = 'set "tie_word_embeddings" (in params.json "tied_embeddings") to true if the model ties them'
-    raise CheckpointError(
-        f"{some(paths) or 'the files'}: tensor {some(missing)} is missing; {len(expected_tensors(config))} are needed: "
-        f"{hint}."
+    damage = (
+        f"{some(paths) or 'the files'}: tensor {some(missing)} is missing; {len(expected_tensors(config))} are needed"
     )
+    raise DamagedError(damage, hint)
 
 
 def _check_tied(item: _Stored, head: Tensor, embedding: Tensor) -> None:

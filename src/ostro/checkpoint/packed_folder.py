@@ -9,7 +9,8 @@ that the headers, `packed.json` and the configuration say is proved to agree bef
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,18 @@ from ostro.checkpoint.packed import PACKINGS, PackedTensor, Packing
 from ostro.checkpoint.safetensors import SafetensorsFile
 from ostro.checkpoint.tensors import Tensor
 from ostro.checkpoint.text import read_json, some
-from ostro.config import Quantization
+from ostro.config import Quantization, read_quantization
 from ostro.config.quantization import FORMAT
-from ostro.errors import CheckpointError
+from ostro.errors import CheckpointError, ConfigError, DamagedError
 
 MANIFEST = "packed.json"
 """The file that names the layout of every packed tensor."""
 
-_AGAIN = "the folder is damaged or not of one save, quantize the model again"
+STATE = ".ostro-convert.json"
+"""The file that is there as long as a conversion has not written all; it says which shards are complete."""
+
+_AGAIN = "quantize the model again"
+_NOT_ONE = "the folder is damaged or not of one save"
 _KEYS = {"kind", "rows", "cols", "codebook", "made"}
 _MOST = 1 << 31
 
@@ -54,8 +59,9 @@ class PackedFolder:
         parts = {name + part for name in self._entries for part in (".codes", ".scales")}
         self._plain = [name for name in weights.holder if name not in parts]
         if twice := [name for name in self._plain if name in self._entries]:
-            raise CheckpointError(
-                f"{weights.holder[twice[0]].path}: tensor {some(twice)} is there packed and not packed: {_AGAIN}."
+            raise DamagedError(
+                f"{weights.holder[twice[0]].path}: tensor {some(twice)} is there packed and not packed: {_NOT_ONE}",
+                _AGAIN,
             )
 
     def stored(self) -> Mapping[str, tuple[Path, tuple[int, ...]]]:
@@ -88,20 +94,63 @@ class PackedFolder:
             if entry is None:
                 self._check_plain(name, quantization)
             elif is_router(name):
-                raise CheckpointError(f"{entry.file.path}: tensor {name} is a router, which is never packed: {_AGAIN}.")
+                raise DamagedError(
+                    f"{entry.file.path}: tensor {name} is a router, which is never packed: {_NOT_ONE}", _AGAIN
+                )
             elif "layers." in name and entry.packing.bits > quantization.bits:
-                raise CheckpointError(
+                raise DamagedError(
                     f"{entry.file.path}: tensor {name} is packed as {entry.kind}, {entry.packing.bits} bits, but the "
-                    f"configuration says {quantization.bits}: {_AGAIN}."
+                    f"configuration says {quantization.bits}: {_NOT_ONE}",
+                    _AGAIN,
                 )
 
     def _check_plain(self, name: str, quantization: Quantization) -> None:
         file = self._weights.holder[name]
         if len(file.infos[name].shape) == 2 and not is_router(name):
-            raise CheckpointError(
+            raise DamagedError(
                 f"{file.path}: tensor {name} is not packed, but the configuration says {quantization.bits} bits: "
-                f"{_AGAIN}."
+                f"{_NOT_ONE}",
+                _AGAIN,
             )
+
+
+@contextmanager
+def errors_of_packed(folder: Path) -> Iterator[None]:
+    """Errors of a folder that `ostro quantize` wrote, or has begun to write, say how that mends it: nothing of it was
+    downloaded. Those of other folders are left as they are.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        if (folder / STATE).exists():
+            raise CheckpointError(
+                f"{folder} is unfinished: `ostro quantize` was ended while it wrote it. The same `ostro quantize` "
+                "command goes on with it; then it is a model."
+            ) from error
+        if not isinstance(error, DamagedError) or not is_packed(folder):
+            raise
+        raise DamagedError(error.damage, how_to_mend(folder)) from error
+
+
+def how_to_mend(folder: Path) -> str:
+    """What makes a damaged packed folder whole: the command, as far as the folder still says what it was."""
+    quantization = _quantization(folder)
+    bits = "N" if quantization is None else str(quantization.bits)
+    nf4 = " --codebook nf4" if quantization is not None and quantization.codebook == "nf4" else ""
+    return f"make the folder again with `ostro quantize MODEL --bits {bits}{nf4} --out {folder} --overwrite`"
+
+
+def is_packed(folder: Path) -> bool:
+    """Whether a folder is what `ostro quantize` makes, damaged or not."""
+    return (folder / MANIFEST).exists() or _quantization(folder) is not None
+
+
+def _quantization(folder: Path) -> Quantization | None:
+    config = folder / "config.json"
+    try:
+        return read_quantization(read_json(config), str(config)) if config.is_file() else None
+    except (CheckpointError, ConfigError):
+        return None
 
 
 def is_router(name: str) -> bool:
@@ -111,7 +160,7 @@ def is_router(name: str) -> bool:
 
 def _entries(path: Path, weights: Weights) -> dict[str, _Entry]:
     if not path.is_file():
-        raise CheckpointError(f"{path} is missing, which says how the weights are packed: {_AGAIN}.")
+        raise DamagedError(f"{path} is missing, which says how the weights are packed: {_NOT_ONE}", _AGAIN)
     manifest = read_json(path)
     if manifest.get("format") != FORMAT or isinstance(manifest.get("format"), bool):
         raise CheckpointError(
@@ -120,13 +169,13 @@ def _entries(path: Path, weights: Weights) -> dict[str, _Entry]:
         )
     tensors = manifest.get("tensors")
     if not isinstance(tensors, dict):
-        raise CheckpointError(f"{path}: tensors must be an object of names and layouts: {_AGAIN}.")
+        raise DamagedError(f"{path}: tensors must be an object of names and layouts: {_NOT_ONE}", _AGAIN)
     return {name: _entry(path, name, stated, weights) for name, stated in tensors.items()}
 
 
 def _entry(path: Path, name: str, stated: object, weights: Weights) -> _Entry:
-    def wrong(why: str) -> CheckpointError:
-        return CheckpointError(f"{path}: tensor {name}: {why}: {_AGAIN}.")
+    def wrong(why: str) -> DamagedError:
+        return DamagedError(f"{path}: tensor {name}: {why}: {_NOT_ONE}", _AGAIN)
 
     if not isinstance(stated, dict) or not set(stated) <= _KEYS:
         raise wrong(f"its entry must be an object of {', '.join(sorted(_KEYS))}")
@@ -147,9 +196,10 @@ def _entry(path: Path, name: str, stated: object, weights: Weights) -> _Entry:
             raise wrong(f"{name + part} is in none of the safetensors")
         info = file.infos[name + part]
         if info.dtype != "U8" or info.shape != shape:
-            raise CheckpointError(
+            raise DamagedError(
                 f"{file.path}: tensor {info.name} is {info.dtype} of shape {info.shape}; {kind} of {rows} rows and "
-                f"{cols} columns needs U8 of {shape}: {_AGAIN}."
+                f"{cols} columns needs U8 of {shape}: {_NOT_ONE}",
+                _AGAIN,
             )
     return _Entry(kind, (rows, cols), codebook, weights.holder[name + ".codes"])
 

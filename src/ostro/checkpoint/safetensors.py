@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ostro.checkpoint.text import parse_json_object
-from ostro.errors import CheckpointError
+from ostro.errors import CheckpointError, DamagedError
 
 MAX_HEADER_BYTES = 100_000_000
 """Longest header that the format allows."""
@@ -61,7 +61,7 @@ class SafetensorsFile:
             with path.open("rb") as file:
                 size = file.seek(0, 2)
                 if size < 8:
-                    raise CheckpointError(f"{path} has only {size} bytes: the file is cut, download it again.")
+                    raise DamagedError(f"{path} has only {size} bytes: the file is cut")
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -117,14 +117,12 @@ def _numpy_dtype(name: str) -> np.dtype[Any]:
 def _read_header(path: Path, data: mmap.mmap, size: int) -> dict[str, TensorInfo]:
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER_BYTES:
-        raise CheckpointError(
+        raise DamagedError(
             f"{path}: the header's length is {length} bytes, and {MAX_HEADER_BYTES} are allowed: this is no "
-            "safetensors file, or it is damaged. Download it again."
+            "safetensors file, or it is damaged"
         )
     if 8 + length > size:
-        raise CheckpointError(
-            f"{path}: the header has {length} bytes, but the file ends after {size}: it is cut, download it again."
-        )
+        raise DamagedError(f"{path}: the header has {length} bytes, but the file ends after {size}: it is cut")
     header = parse_json_object(data[8 : 8 + length], f"the header of {path}")
     header.pop("__metadata__", None)
     infos = {name: _tensor_info(path, name, entry, 8 + length) for name, entry in header.items()}
@@ -133,8 +131,8 @@ def _read_header(path: Path, data: mmap.mmap, size: int) -> dict[str, TensorInfo
 
 
 def _tensor_info(path: Path, name: str, entry: object, base: int) -> TensorInfo:
-    def damaged(why: str) -> CheckpointError:
-        return CheckpointError(f"{path}: tensor {name}: {why}: the file is damaged, download it again.")
+    def damaged(why: str) -> DamagedError:
+        return DamagedError(f"{path}: tensor {name}: {why}: the file is damaged")
 
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise damaged("its entry must have dtype, shape and data_offsets")
@@ -165,15 +163,12 @@ def _check_layout(path: Path, infos: Mapping[str, TensorInfo], base: int, size: 
     position = base
     for info in sorted(infos.values(), key=lambda item: (item.start, item.end)):
         if info.end > size:
-            raise CheckpointError(
-                f"{path}: tensor {info.name} ends at byte {info.end}, but the file has {size}: it is cut, "
-                "download it again."
+            raise DamagedError(
+                f"{path}: tensor {info.name} ends at byte {info.end}, but the file has {size}: it is cut"
             )
         if info.start != position:
             how = "overlaps the one before it" if info.start < position else "leaves a gap before it"
-            raise CheckpointError(f"{path}: tensor {info.name} {how}: the file is damaged, download it again.")
+            raise DamagedError(f"{path}: tensor {info.name} {how}: the file is damaged")
         position = info.end
     if position != size:
-        raise CheckpointError(
-            f"{path}: the tensors end at byte {position}, but the file has {size}: it is damaged, download it again."
-        )
+        raise DamagedError(f"{path}: the tensors end at byte {position}, but the file has {size}: it is damaged")

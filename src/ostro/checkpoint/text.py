@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ostro.errors import CheckpointError
+from ostro.errors import CheckpointError, DamagedError
 
 
 def parse_json_object(text: bytes, what: str) -> dict[str, object]:
@@ -16,9 +16,9 @@ def parse_json_object(text: bytes, what: str) -> dict[str, object]:
     try:
         value = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:  # ValueError: bad UTF-8, bad JSON, a number of 5000 digits
-        raise CheckpointError(f"{what} is not valid JSON ({error}): the file is damaged, download it again.") from None
+        raise DamagedError(f"{what} is not valid JSON ({error}): the file is damaged") from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{what} must be a JSON object, not {type(value).__name__}: the file is damaged.")
+        raise DamagedError(f"{what} must be a JSON object, not {type(value).__name__}: the file is damaged")
     return value
 
 

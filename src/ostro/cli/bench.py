@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ostro.cli.console import print_json, print_note, print_warning
-from ostro.cli.options import BACKENDS, DTYPES, Json, ModelArgument, Offline, Revision, model_or_default
+from ostro.cli.options import BACKENDS, CODEBOOKS, DTYPES, Json, ModelArgument, Offline, Revision, model_or_default
 from ostro.cli.values import one_of, positive, positive_number
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ class ShapeOptions:
         _option("--shape", "NAME", "A published model, such as mistral-7b, with random weights.", _SHAPE),
     ] = None
     layers: Annotated[int | None, _option("--layers", "N", "Only the first N layers of it.", _SHAPE, positive)] = None
-    bits: Annotated[int | None, _option("--bits", "N", "4, 8 or 16 bits a weight (default: 4).", _SHAPE, positive)] = (
-        None
-    )
+    bits: Annotated[
+        str | None,
+        _option("--bits", "N", "4, 8 or 16 bits a weight (default: 4).", _SHAPE, one_of(("4", "8", "16"))),
+    ] = None
     codebook: Annotated[
-        str | None, _option("--codebook", "NAME", "At 4 bits: int4 or nf4 (default: int4).", _SHAPE)
+        str | None,
+        _option("--codebook", "NAME", "At 4 bits: int4 or nf4 (default: int4).", _SHAPE, one_of(CODEBOOKS)),
     ] = None
 
     def without_shape(self) -> list[str]:
@@ -47,13 +49,19 @@ class ShapeOptions:
 class PlanOptions:
     """What is measured."""
 
-    prefill: Annotated[str, _option("--prefill", "N,N,...", "Tokens of prompts; none: no prefill.", _WHAT)] = (
-        "128,512,2048"
-    )
+    prefill: Annotated[
+        str | None,
+        _option(
+            "--prefill", "N,N,...", "Tokens of prompts; none: no prefill (default: 128,512,2048, or what fits).", _WHAT
+        ),
+    ] = None
     batch: Annotated[
         str, _option("--batch", "N,N,...", "Answers that are decoded side by side; none: no decoding.", _WHAT)
     ] = "1,2,4,8"
-    context: Annotated[int, _option("--context", "N", "Tokens before the first decoded one.", _WHAT, positive)] = 128
+    context: Annotated[
+        int | None,
+        _option("--context", "N", "Tokens before the first decoded one (default: 128, or what fits).", _WHAT, positive),
+    ] = None
     seconds: Annotated[float, _option("--seconds", "X", "About so long for each number.", _WHAT, positive_number)] = (
         10.0
     )
@@ -62,12 +70,13 @@ class PlanOptions:
         """The plan; wrong usage for a list that is none."""
         from ostro.bench import Plan
 
-        return Plan(
-            prefill=_sizes("--prefill", self.prefill),
-            batch=_sizes("--batch", self.batch),
-            context=self.context,
-            seconds=self.seconds,
-        )
+        asked: dict[str, Any] = {}
+        if self.prefill is not None:
+            asked["prefill"] = _sizes("--prefill", self.prefill)
+        if self.context is not None:
+            asked["context"] = self.context
+        flexible = frozenset({"prefill", "context"} - asked.keys())
+        return Plan(batch=_sizes("--batch", self.batch), seconds=self.seconds, flexible=flexible, **asked)
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ def bench(
     _check_usage(shape, model, revision, offline)
     if shape.shape is not None:
         report = bench_shape(
-            shape.shape, planned, num_layers=shape.layers, bits=shape.bits or 4, codebook=shape.codebook,
+            shape.shape, planned, num_layers=shape.layers, bits=int(shape.bits or 4), codebook=shape.codebook,
             machine=run.machine(), tell=print_note,
         )  # fmt: skip
     else:

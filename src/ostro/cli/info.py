@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ostro.config import ModelConfig
     from ostro.tokenizer.base import Tokenizer
 
-BITS = {16: 16.0, 8: 8.5, 4: 4.5}
-"""Bits that a weight takes in memory, scales included; about so at 4 bits, where the output head has 8."""
-
 
 def info(model: ModelArgument = None, revision: Revision = None, offline: Offline = False, json: Json = False) -> None:
     """Show a model in numbers: architecture, memory, formats.
@@ -47,6 +44,8 @@ def info(model: ModelArgument = None, revision: Revision = None, offline: Offlin
 
 def describe(files: ModelFiles) -> dict[str, Any]:
     """Everything that is shown, as one JSON object. Sizes are in bytes."""
+    from ostro.bench.weights import planned_bytes
+
     config = files.config
     total, active = config.num_parameters(), config.num_parameters(active=True)
     problems = [files.problem] if files.problem else []
@@ -59,7 +58,7 @@ def describe(files: ModelFiles) -> dict[str, Any]:
         "published_as": _published_name(config),
         "config": asdict(config),
         "num_parameters": {"total": total, "active": active},
-        "weight_bytes": {str(bits): round(total * each / 8) for bits, each in BITS.items()},
+        "weight_bytes": {str(bits): planned_bytes(config, bits) for bits in (16, 8, 4)},
         "kv_cache": _kv_cache(config),
         "tokenizer": tokenizer,
         "num_stored": dict(files.num_stored),
@@ -139,7 +138,7 @@ def _lines(files: ModelFiles, found: dict[str, Any]) -> list[tuple[str, str]]:
     lines += [*_architecture(config), ("stored as", _stored_as(files)), *_packed(found["quantization"])]
     lines.append(("parameters", _parameters(found["num_parameters"])))
     lines += [(f"weights at {bits} bits", decimal_size(size)) for bits, size in _weights(found)]
-    lines.append(("", "(at 8 and 4 bits about, scales included)"))
+    lines.append(("", "(at 8 and 4 bits as `ostro quantize` packs it, scales included)"))
     window = " (the window: however long the text)" if config.max_window else " (the whole context)"
     lines.append(("K/V cache", f"{binary_size(cache['bytes_per_token'])} a token at 16 bits"))
     lines.append(("", f"at most {binary_size(cache['max_bytes'])} for {cache['max_tokens_kept']} tokens{window}"))

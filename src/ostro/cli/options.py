@@ -36,6 +36,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 SPECULATION = ("auto", "off", "prompt-lookup", "draft-model")
 KV_DTYPES = (*DTYPES, "int8")
 BITS = ("4", "8")
+CODEBOOKS = ("int4", "nf4")
 
 
 def _option(name: str, metavar: str, help: str, parser: Callable[[str], Any] | None = None) -> Any:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostro.cli.console import decimal_size, facts, print_json, print_note, print_rows, stdout
-from ostro.cli.options import BITS, Json, ModelArgument, Offline, Revision, begun, model_or_default
+from ostro.cli.options import BITS, CODEBOOKS, Json, ModelArgument, Offline, Revision, begun, model_or_default
 from ostro.cli.values import one_of, positive
 
 if TYPE_CHECKING:
     from ostro.cli.progress import Bar
     from ostro.quantize import Report, Stage
 
-CODEBOOKS = ("int4", "nf4")
 _REPORT = "Report"
 
 Bits = Annotated[

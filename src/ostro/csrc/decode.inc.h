@@ -8,11 +8,6 @@ namespace {
 
 using namespace ostro;
 
-inline uint16_t u16(const uint8_t* p) {
-    uint16_t v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
 inline float half_to_float(const uint8_t* p) {
     uint8_t padded[2 * L] = {p[0], p[1]};
     float out[L];

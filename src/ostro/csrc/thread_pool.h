@@ -4,7 +4,7 @@
 // threads got 10 % more out of the memory of a Zen 4 than taking pieces of 128 KB in turn. Who has done with its own
 // helps the others from the back: who computes an item never shows in its result. A worker that wakes late finds the
 // job closed and is not waited for: on a busy machine a step costs what the caller alone would need, not more.
-// Idle workers spin for some tens of microseconds (the pause between two operations of a step), then sleep in the
+// Idle workers spin for 200 microseconds (longer than the pause between two operations of a step), then sleep in the
 // kernel. Calls from several Python threads take turns. After fork() the child starts a new pool when it first needs
 // one; the parent's is untouched.
 #pragma once

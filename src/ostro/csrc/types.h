@@ -74,7 +74,7 @@ struct WeightView {
 struct RowGroup {
     int8_t q[32];
     float scale;
-    int32_t low, high;  // where the integer sums of the first and the last 16 columns begin
+    int32_t low, high;  // -SUM_FACTOR (rounding.inc.h) times the sums of the first and the last 16 of q
     float sum;          // scale * sum of q
 };
 

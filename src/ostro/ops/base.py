@@ -155,7 +155,7 @@ class Ops(Protocol):
         """q (T, H * d), k and v (T, G * d) of the normed x (T, D), q and k rotated."""
 
     def logits(self, x: Array, head: Weight) -> Array:
-        """`linear` for the output head (V, D), with activations as exact as the backend can have them at no cost."""
+        """`linear` for the output head (V, D), with activations as exact as the backend has them at little cost."""
 
     def linear_add(self, x: Array, weight: Weight, residual: Array) -> Array:
         """residual (T, N) + x (T, K) times the transpose of weight (N, K)."""

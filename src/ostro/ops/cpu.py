@@ -118,7 +118,7 @@ class CpuOps:
 
     @property
     def isa(self) -> str:
-        """The kernel set in use: `portable`, `avx2`, `avx512` or `avx512_vnni`."""
+        """The kernel set in use: `portable`, `avx2`, `avx_vnni`, `avx512` or `avx512_vnni`."""
         return str(self._native.isa)
 
     @property

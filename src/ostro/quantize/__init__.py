@@ -19,7 +19,7 @@ from ostro.checkpoint.text import read_json
 from ostro.errors import RequestError
 from ostro.llm.loading import load_tokenizer_of
 from ostro.models.convert import Progress, convert, quantization_of
-from ostro.models.convert.state import REPORT, locked, write_json, write_text
+from ostro.models.convert.state import REPORT, locked, write_json, write_text, writing
 from ostro.ops import get_ops
 from ostro.ops.batch import Int32
 from ostro.ops.threads import decide_threads
@@ -71,7 +71,8 @@ def quantize_model(
 
     `bits` is 4 or 8; `codebook` "int4" (the default) or "nf4" for 4 bits. The comparison reads the first `max_tokens`
     (1024 unless given) of `text`, a file, or a built-in text of English and code; `report=False` leaves it out. What
-    an ended call has done is found by the next one with the same arguments; `overwrite` begins anew.
+    an ended call has done is found by the next one with the same arguments, which also mends damaged files; `overwrite`
+    begins anew.
 
     Raises RequestError for arguments and folders that cannot be used, CheckpointError for a source that is packed
     already or damaged, and for a packed tensor that is not what its format should make of the source's.
@@ -107,8 +108,9 @@ def quantize_model(
             text=None if ops is None else "a built-in text" if text is None else Path(text).name,
             comparison=comparison,
         )
-        write_text(folder / REPORT, markdown(finished))
-        write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"report": finished.to_dict()})
+        with writing(folder):
+            write_text(folder / REPORT, markdown(finished))
+            write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"report": finished.to_dict()})
     return finished
 
 

@@ -67,7 +67,7 @@ def compare(ops: Ops, source: Checkpoint, packed: Checkpoint, windows: Sequence[
     heads = [ops.weight(checkpoint.tensors[_head(checkpoint.config)]) for checkpoint in (source, packed)]
     for window, one, other in zip(windows, before, after, strict=True):
         for rows in _rows(len(window), source.config.vocab_size):
-            scores = [ops.to_numpy(ops.linear(x[rows], head)) for x, head in ((one, heads[0]), (other, heads[1]))]
+            scores = [ops.to_numpy(ops.logits(x[rows], head)) for x, head in ((one, heads[0]), (other, heads[1]))]
             measured.add(scores[0], scores[1], window[rows.start + 1 : rows.stop + 1])
         source.drop_pages()
         packed.drop_pages()

@@ -128,7 +128,7 @@ def facts_of(report: Report) -> list[tuple[str, str]]:
         ("packed", f"{report.bits} bits{f', {report.codebook}' if report.codebook else ''}, {_size(report)}"),
     ]
     if found is None:
-        return [*facts, ("compared", "no: --no-report was given")]
+        return [*facts, ("compared", "no: no report was asked for")]
     facts += [
         ("compared on", f"{report.text}, {found.num_tokens} tokens, backend {report.backend}"),
         ("KL divergence", f"{found.kl_mean:.5f} nats a token on average, {found.kl_p99:.4f} at the 99th percentile"),

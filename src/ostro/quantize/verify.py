@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from ostro.checkpoint.open import Checkpoint
 from ostro.checkpoint.packed import GROUP, PANEL, PackedTensor
-from ostro.checkpoint.packed_folder import MANIFEST
+from ostro.checkpoint.packed_folder import MANIFEST, how_to_mend
 from ostro.checkpoint.tensors import Tensor
 from ostro.checkpoint.text import read_json
-from ostro.errors import CheckpointError
+from ostro.errors import CheckpointError, DamagedError
 from ostro.models.convert.plan import slabs
 from ostro.models.convert.state import checksum
 
@@ -75,9 +75,9 @@ def _check_files(folder: Path, stated: object) -> None:
     assert isinstance(stated, dict)
     for name, file in stated.items():
         if checksum(folder / name) != file["blake2b"]:
-            raise CheckpointError(
-                f"{folder / name} is not as it was written: the disk or another program changed it. Delete the "
-                "folder and quantize the model again."
+            raise DamagedError(
+                f"{folder / name} is not as it was written: the disk or another program changed it",
+                how_to_mend(folder),
             )
 
 

@@ -4,7 +4,8 @@
     convert(checkpoint, Path("mistral-4bit"), Quantization(4, "int4"))
 
 Every layer becomes one file, written under a temporary name, forced to the disk and renamed, so an ended conversion
-goes on behind the last complete layer. A matrix is read and packed some megabytes of rows at a time.
+goes on behind the last complete layer, and of a damaged folder only the damaged layers are made again. A matrix is
+read and packed some megabytes of rows at a time.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from typing import Any
 
 from ostro import __version__
 from ostro.checkpoint.open import Checkpoint, num_weights, open_checkpoint
-from ostro.checkpoint.packed_folder import MANIFEST
+from ostro.checkpoint.packed_folder import MANIFEST, STATE
 from ostro.checkpoint.safetensors_writer import SafetensorsWriter
 from ostro.checkpoint.text import read_json
 from ostro.config import Quantization
 from ostro.config.quantization import BITS, CODEBOOKS, FORMAT
-from ostro.errors import CheckpointError, RequestError
+from ostro.errors import CheckpointError, ConfigError, RequestError
+from ostro.log import logger
 from ostro.models.convert.files import config_json, source_files, write_files, write_index
 from ostro.models.convert.plan import Shard, as_floats, pack_rows, plan_shards, slabs
 from ostro.models.convert.state import (
     PART,
-    STATE,
     State,
     Written,
     checksum,
@@ -38,6 +39,7 @@ from ostro.models.convert.state import (
     prepare,
     require_space,
     write_json,
+    writing,
 )
 
 __all__ = ["Conversion", "Progress", "Quantization", "convert", "quantization_of"]
@@ -101,9 +103,10 @@ def convert(
 ) -> Conversion:
     """Write `checkpoint` as a packed folder `out`; one that is complete already is left as it is.
 
-    An `out` where the same conversion ended early is completed. `overwrite` takes away a finished model, and what
-    another conversion left. With `wait`, a process that is writing the same folder is waited for. `num_threads` is that
-    of the cpu backend's kernels.
+    An `out` where the same conversion ended early is completed; of one that it finished and that was damaged since, as
+    far as sizes and headers show, the damaged files are made again, with a warning. `overwrite` takes away a finished
+    model, and what another conversion left. With `wait`, a process that is writing the same folder is waited for.
+    `num_threads` is that of the cpu backend's kernels.
 
     Raises RequestError for an `out` with other content, of another source or other settings, in use by another
     process, or on a disk without room; CheckpointError for a checkpoint that is packed already or has a damaged tensor.
@@ -114,13 +117,10 @@ def convert(
             f"{checkpoint.folder} is packed at {checkpoint.quantization.bits} bits already. Packing it once more "
             "would only lose more: give the model that it was made from."
         )
-    prepare(out)
-    with locked(out, wait=wait):
-        try:
+    with writing(out):
+        prepare(out)
+        with locked(out, wait=wait):
             return _Run(checkpoint, out, quantization, num_threads, progress or _ignore).convert(overwrite)
-        except OSError as error:
-            where, reason = error.filename or out, error.strerror or error
-            raise RequestError(f"{where}: {reason}. Give an output folder that can be written.", param="out") from error
 
 
 def _ignore(_progress: Progress) -> None:
@@ -151,8 +151,13 @@ class _Run:
         }
 
     def convert(self, overwrite: bool) -> Conversion:
-        if not overwrite and self._is_complete():
-            return self._conversion(read_json(self._out / MANIFEST))
+        finished = None if overwrite else self._finished()
+        if finished is not None:
+            damage = self._damage(finished)
+            if damage is None:
+                return self._conversion(finished)
+            logger.warning("%s is damaged and is mended from the source. %s", self._out, damage)
+            return self._mend(finished)
         state = load_state(self._out)
         if state is None or state.request != self._request:
             self._refuse_other(state, overwrite)
@@ -162,16 +167,44 @@ class _Run:
         self._write_shards(shards, state)
         return self._finish(shards, state)
 
-    def _is_complete(self) -> bool:
-        """Whether the folder is what this call would make of it."""
+    def _finished(self) -> dict[str, Any] | None:
+        """The manifest of a folder that this very conversion has finished; None for any other."""
         manifest, config = self._out / MANIFEST, self._out / "config.json"
         if (self._out / STATE).exists() or not (manifest.is_file() and config.is_file()):
-            return False
+            return None
         try:
             stated = read_json(manifest)
         except CheckpointError:
-            return False
-        return {key: stated.get(key) for key in self._request} == self._request
+            return None
+        return stated if {key: stated.get(key) for key in self._request} == self._request else None
+
+    def _damage(self, manifest: dict[str, Any]) -> str | None:
+        """What sizes and headers show to be wrong; None where they are right. No weight is read."""
+        for name, written in manifest["files"].items():
+            path = self._out / name
+            size = path.stat().st_size if path.is_file() else None
+            if size is None:
+                return f"{name} is missing."
+            if size != written["bytes"]:
+                return f"{name} has {size} bytes instead of {written['bytes']}."
+        try:
+            open_checkpoint(self._out)
+        except (CheckpointError, ConfigError) as error:
+            return getattr(error, "damage", str(error))
+        return None
+
+    def _mend(self, manifest: dict[str, Any]) -> Conversion:
+        """Begin where every shard is written; of those, the ones that are not as they were are then written again."""
+        shards = plan_shards(self._checkpoint, self._quantization)
+        state = State(self._request)
+        for shard in shards:
+            if (file := manifest["files"].get(shard.file)) is not None:
+                entries = {name: manifest["tensors"][name] for name in shard.layouts}
+                state.shards[shard.file] = Written(file["bytes"], file["blake2b"], entries)
+        state.save(self._out)
+        (self._out / "config.json").unlink()  # from here on it is no model until it is one again
+        self._write_shards(shards, state)
+        return self._finish(shards, state)
 
     def _refuse_other(self, state: State | None, overwrite: bool) -> None:
         """What another conversion left is not taken away unasked; a beginning that cannot be read is of no use."""

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ostro import __version__, env
 from ostro.checkpoint.open import Checkpoint, num_weights, open_checkpoint, stored_bytes
+from ostro.checkpoint.packed_folder import STATE
 from ostro.checkpoint.tensors import QuantizedTensor
 from ostro.config import Quantization
-from ostro.errors import CheckpointError, OstroError, RequestError
+from ostro.errors import OstroError, RequestError
 from ostro.log import logger
-from ostro.models.convert import Progress, convert, quantization_of
+from ostro.models.convert import Conversion, Progress, convert, quantization_of
 from ostro.models.convert.files import source_files
-from ostro.models.convert.state import STATE, fingerprint
+from ostro.models.convert.state import fingerprint
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 
@@ -44,7 +45,8 @@ def packed_copy(
     """The model at `path` packed at `quantize` (4 or 8) bits, from the cache or converted into it now.
 
     `name` is what the user calls the model; the cache's folder begins with it. Where another process is converting the
-    same model, this one waits for it. Its beginning that an ended process left is completed.
+    same model, this one waits for it. A beginning that an ended process left is completed, and what was damaged is made
+    again, with a warning.
 
     Raises RequestError for a model that is packed or quantized already and for a `dtype` besides, and the errors of
     `convert`.
@@ -60,13 +62,35 @@ def packed_copy(
     _require_floats(checkpoint, path)
     folder = cache_folder() / _folder_name(checkpoint, quantization, name, path)
     logger.info("%s: packed at %d bits in %s", path, quantization.bits, folder)
+
+    def make(overwrite: bool) -> Conversion:
+        return convert(
+            checkpoint,
+            folder,
+            quantization,
+            overwrite=overwrite,
+            wait=True,
+            num_threads=num_threads,
+            progress=progress,
+        )
+
     try:
-        conversion = convert(checkpoint, folder, quantization, wait=True, num_threads=num_threads, progress=progress)
+        conversion = _made(make, folder)
     except RequestError as error:
-        if error.param == "overwrite":  # its name says that nothing else can be there
-            raise CheckpointError(f"{folder} is damaged: delete it, and it is made again.") from error
         raise RequestError(f"{error} (The variable OSTRO_CACHE moves the cache.)", param="quantize") from error
     return PackedModel(folder, conversion.nbytes, quantization.bits, conversion.bits_per_weight)
+
+
+def _made(make: Callable[[bool], Conversion], folder: Path) -> Conversion:
+    """The folder found, completed or mended; made anew where it does not say any more what it is."""
+    try:
+        return make(False)
+    except RequestError as error:
+        if error.param != "overwrite":
+            raise
+    # Its name says what belongs there, so what looks like another conversion is this one, damaged.
+    logger.warning("%s is damaged and is made again.", folder)
+    return make(True)
 
 
 def cache_folder() -> Path:

@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from ostro.checkpoint.hub_files import CONFIG_FILES, TOKENIZER_FILES
-from ostro.checkpoint.packed_folder import MANIFEST
+from ostro.checkpoint.packed_folder import MANIFEST, STATE, is_packed
 from ostro.checkpoint.text import read_json, some
 from ostro.errors import CheckpointError, RequestError
 
-STATE = ".ostro-convert.json"
-"""The file that says which shards are complete; it is gone when all are."""
 INDEX = "model.safetensors.index.json"
 REPORT = "report.md"
 PART = ".part"
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 
 _OURS = (STATE, MANIFEST, INDEX, REPORT, *CONFIG_FILES, *TOKENIZER_FILES, *LICENCES)
-_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors(\.part)?")
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _CHUNK = 1 << 22
 
 
@@ -108,6 +106,16 @@ def fingerprint(files: Mapping[str, Path]) -> str:
 
 
 @contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """What the system refuses within becomes a RequestError that names the place."""
+    try:
+        yield
+    except OSError as error:
+        where, reason = error.filename or folder, error.strerror or error
+        raise RequestError(f"{where}: {reason}. Give an output folder that can be written.", param="out") from error
+
+
+@contextmanager
 def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the folder against another conversion; where one is running, wait for it or raise RequestError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -128,7 +136,7 @@ def prepare(folder: Path) -> None:
         raise RequestError(f"{folder} is a file: give a folder that is empty or does not exist.", param="out")
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(path.name for path in folder.iterdir())
-    if names and STATE not in names and MANIFEST not in names:
+    if names and STATE not in names and not is_packed(folder):
         raise RequestError(
             f"{folder} has other content ({some(names)}): give a folder that is empty or does not exist.", param="out"
         )
