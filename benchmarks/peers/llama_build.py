@@ -15,19 +15,25 @@ from peers.rows import PeerError
 VERSION = "0.3.36"
 """The llama-cpp-python whose copy of llama.cpp is built."""
 TARGETS = ("llama-bench", "llama-batched-bench")
+SERVER = "llama-server"
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF", "-DLLAMA_OPENSSL=OFF",
-    "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DLLAMA_BUILD_TOOLS=ON",
+    "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_TOOLS=ON",
+    "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF",
 )  # fmt: skip
 
 Say = Callable[[str], None]
 
 
-def build(work: Path, version: str, say: Say) -> Path:
-    """The folder with `TARGETS`, built below `work` unless they are there. PeerError where a step fails."""
+def build(work: Path, version: str, say: Say, *, server: bool = False) -> Path:
+    """The folder with `TARGETS`, and `SERVER` if wanted, built below `work` unless they are there.
+
+    PeerError where a step fails.
+    """
+    targets = (*TARGETS, SERVER) if server else TARGETS
     home = work / f"llama-cpp-python-{version}"
     binaries = home / "build" / "bin"
-    if all((binaries / target).is_file() for target in TARGETS):
+    if all((binaries / target).is_file() for target in targets):
         return binaries
     _require_tools()
     home.mkdir(parents=True, exist_ok=True)
@@ -36,9 +42,10 @@ def build(work: Path, version: str, say: Say) -> Path:
     generator = ("-G", "Ninja") if shutil.which("ninja") else ()
     log = home / "build.log"
     log.unlink(missing_ok=True)
-    _logged(("cmake", "-S", source, "-B", home / "build", *generator, *_OPTIONS), log, "configuring llama.cpp")
+    options = (*_OPTIONS, f"-DLLAMA_BUILD_SERVER={'ON' if server else 'OFF'}")
+    _logged(("cmake", "-S", source, "-B", home / "build", *generator, *options), log, "configuring llama.cpp")
     jobs = str(os.cpu_count() or 1)
-    _logged(("cmake", "--build", home / "build", "-j", jobs, "--target", *TARGETS), log, "building llama.cpp")
+    _logged(("cmake", "--build", home / "build", "-j", jobs, "--target", *targets), log, "building llama.cpp")
     return binaries
 
 

@@ -194,6 +194,8 @@ def test_unknown_fields_are_named(server: Server) -> None:
     assert answer.headers["x-ostro-ignored-fields"] == "sparkle, response_format.colour"
     streamed = server.chat(**{"sparkle\nset-cookie: x": 1}, stream=True)
     assert streamed.headers["x-ostro-ignored-fields"] == "sparkle?set-cookie: x"
+    spaces = server.chat(**{" ": 1, "": 2, "a ": 3, "\u00e9 ": 4})
+    assert spaces.headers["x-ostro-ignored-fields"] == "?, ?, a, ?"
     assert "x-ostro-ignored-fields" not in server.chat().headers
 
 

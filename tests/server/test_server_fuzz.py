@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from collections.abc import Iterator
@@ -95,7 +94,7 @@ def assert_answered(response: httpx.Response) -> None:
 
 
 SETTINGS = settings(
-    max_examples=int(os.environ.get("OSTRO_FUZZ_EXAMPLES", "20")),
+    max_examples=20,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 

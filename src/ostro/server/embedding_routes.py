@@ -24,6 +24,8 @@ from ostro.server.sse import unless_gone
 TRUNCATED_HEADER = "x-ostro-truncated-inputs"
 """The places of the texts whose end was left out."""
 
+_LONGEST_HEADER = 1000
+
 
 async def embeddings(server: ServerContext, request: Request) -> Response:
     """Vectors of texts."""
@@ -46,7 +48,9 @@ async def embeddings(server: ServerContext, request: Request) -> Response:
         raise error if error.param != "dimensions" else FieldError(str(error), param=name) from None
     note(request.scope, prompt_tokens=sum(made.num_tokens))
     cut = ", ".join(str(index) for index, was_cut in enumerate(made.truncated) if was_cut)
-    headers = {**asked.headers, TRUNCATED_HEADER: cut[:1000]} if cut else asked.headers
+    if len(cut) > _LONGEST_HEADER:  # at a comma: half a number would be another one
+        cut = f"{cut[:_LONGEST_HEADER].rpartition(',')[0]}, ..."
+    headers = {**asked.headers, TRUNCATED_HEADER: cut} if cut else asked.headers
     return json_answer(embedding_body(made, embedder.name, given.get("encoding_format", "float")), headers)
 
 

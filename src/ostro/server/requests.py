@@ -101,5 +101,5 @@ def _wire_names(form: type[Body]) -> set[str]:
 
 
 def _printable(name: str) -> str:
-    """A name as a header may hold it: visible ASCII, no commas, never empty (a value may not end in a space)."""
-    return "".join(c if "!" <= c <= "~" and c != "," else "?" for c in name[:60]) or "?"
+    """A name as a header may hold it: HTTP knows no value with a space at its end, and here none that is empty."""
+    return "".join(c if c.isascii() and c.isprintable() and c != "," else "?" for c in name[:60]).strip() or "?"
