@@ -19,7 +19,7 @@ def test_defaults_are_safe() -> None:
     assert settings.is_loopback
     assert settings.origin == "http://127.0.0.1:8000"
     assert settings.cors_origins == ()
-    assert not settings.allow_image_urls
+    assert not settings.strict
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2", "models.example.org"])
@@ -67,12 +67,9 @@ def test_keys_are_not_shown() -> None:
         ("max_tokens_limit", 0),
         ("max_choices", 0),
         ("max_inputs", 0),
-        ("max_images", -1),
-        ("max_image_bytes", 0),
         ("grace_seconds", -1),
         ("grace_seconds", float("nan")),
         ("body_seconds", float("inf")),
-        ("allow_image_urls", "yes"),
         ("strict", 1),
         ("access_log", "csv"),
         ("cors_origins", ["*"]),

@@ -127,7 +127,7 @@ _OWN_NAMES = {
     **{name: f"--{name}" for name in ("shape", "layers", "bits", "codebook", "prefill", "batch", "context", "seconds")},
     **{name: f"--{name}" for name in ("host", "port", "alias", "strict")},
     **{name: f"--{name.replace('_', '-')}" for name in ("tls_cert", "tls_key", "max_concurrent", "max_queue")},
-    **{name: f"--{name.replace('_', '-')}" for name in ("allow_image_urls", "memory_budget", "max_num_seqs")},
+    **{name: f"--{name.replace('_', '-')}" for name in ("memory_budget", "max_num_seqs")},
     "api_keys": "--api-key",
     "allowed_hosts": "--allowed-host",
     "cors_origins": "--cors-origin",

@@ -102,12 +102,6 @@ class Limits:
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse fields that no dialect documents.", rich_help_panel=_LIMITS)
     ] = False
-    allow_image_urls: Annotated[
-        bool,
-        typer.Option(
-            "--allow-image-urls", help="Fetch pictures that requests name, from public hosts.", rich_help_panel=_LIMITS
-        ),
-    ] = False
 
 
 @dataclass(frozen=True)
@@ -184,6 +178,5 @@ def settings_of(listening: Listening, access: Access, limits: Limits, keys: list
         allowed_hosts=access.allowed_host or (),
         cors_origins=access.cors_origin or (),
         strict=limits.strict,
-        allow_image_urls=limits.allow_image_urls,
         **{name: value for name, value in given.items() if value is not None},
     )

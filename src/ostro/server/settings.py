@@ -38,8 +38,7 @@ class ServerSettings:
 
     How much in one request: `max_body_bytes`, `max_json_depth` levels and `max_json_values` values of the body, which
     must have arrived within `body_seconds`; `max_tokens_limit` tokens of an answer (None: what the context holds),
-    `max_choices` answers (`n`), `max_inputs` prompts or texts in a list, `max_images` pictures of `max_image_bytes`.
-    `allow_image_urls` lets the server fetch pictures from public addresses (`ostro.server.safe_fetch`).
+    `max_choices` answers (`n`), `max_inputs` prompts or texts in a list.
 
     `strict` refuses fields that no dialect documents, instead of naming them in a header and in the log. `access_log`
     is "text", "json" or "off".
@@ -65,9 +64,6 @@ class ServerSettings:
     max_tokens_limit: int | None = None
     max_choices: int = 16
     max_inputs: int = 2048
-    max_images: int = 16
-    max_image_bytes: int = 20 * MIB
-    allow_image_urls: bool = False
     strict: bool = False
     access_log: str = "text"
 
@@ -82,9 +78,8 @@ class ServerSettings:
             _check_number("max_tokens_limit", self.max_tokens_limit, 1, _MOST)
         for name in ("grace_seconds", "body_seconds"):
             _check_seconds(name, getattr(self, name))
-        for name in ("allow_image_urls", "strict"):
-            if not isinstance(getattr(self, name), bool):
-                raise RequestError(f"{name} must be True or False, not {getattr(self, name)!r}.", param=name)
+        if not isinstance(self.strict, bool):
+            raise RequestError(f"strict must be True or False, not {self.strict!r}.", param="strict")
         if self.access_log not in _LOG_FORMATS:
             raise RequestError(
                 f"access_log must be one of {', '.join(_LOG_FORMATS)}, not {self.access_log!r}.", param="access_log"
@@ -139,8 +134,6 @@ _NUMBERS = {
     "max_json_values": 1000,
     "max_choices": 1,
     "max_inputs": 1,
-    "max_images": 0,
-    "max_image_bytes": 1024,
 }
 
 
