@@ -1,8 +1,8 @@
 """Large arrays in pages of the size that suits them.
 
-Looking up pages of 4 KiB costs a tenth of the time that a matrix takes to be read from end to end (a quarter on a
-virtual machine), so weights lie in huge pages of 2 MiB. The K/V cache does not: each layer has a part of its own, and
-in huge pages the first token of a text of 32 layers takes 128 MiB.
+Looking up pages of 4 KiB cost a tenth to a quarter of the time that a matrix takes to be read from end to end (on a
+virtual machine; no other was tried), so weights lie in huge pages of 2 MiB. The K/V cache does not: each layer has a
+part of its own, and in huge pages the first token of a text of 32 layers takes 128 MiB.
 """
 
 from __future__ import annotations

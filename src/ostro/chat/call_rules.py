@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -80,7 +81,7 @@ class _Offer:
         return self.grammar.add(name, json_of(arguments_schema(tool), lenient=not tool.strict))
 
 
-class _Mistral:
+class _Mistral(ABC):
     """What both ways of Mistral have in common: every call is marked."""
 
     def __init__(self, offer: _Offer) -> None:
@@ -90,9 +91,9 @@ class _Mistral:
         """As `marked`."""
         return self.marked()
 
+    @abstractmethod
     def marked(self) -> list[str]:
-        """The subclass says how."""
-        raise NotImplementedError
+        """As `marked` of the rules; each way has its own."""
 
     def triggered(self) -> list[str]:
         """None: without its control token a call is text."""
