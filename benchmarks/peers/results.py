@@ -11,6 +11,9 @@ from typing import Any
 
 from peers.alternate import Session
 
+_SAME_STATE = 0.1
+"""How far apart the ceilings around two runs may be that are compared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -27,6 +30,20 @@ class Entry:
         """The median over the rounds of the rate over the ceiling (in 10^9 a second) that was measured around it."""
         pairs = zip(self.rounds.get(row, []), self.looks.get(row, []), strict=False)
         found = [rate / (look[ceiling] * 1e9) for rate, look in pairs if look.get(ceiling)]
+        return statistics.median(found) if found else None
+
+    def times_as_fast(self, row: str, other: Entry, other_row: str, ceiling: str) -> float | None:
+        """The median ratio of this rate to another over the pairs of runs that met the machine in the same state.
+
+        A virtual machine's ceilings change within a minute, and an engine's share of them changes with them, so runs
+        are compared where the ceilings around them differ by less than a tenth; None where no two do.
+        """
+        found = [
+            rate / theirs
+            for rate, look in zip(self.rounds.get(row, []), self.looks.get(row, []), strict=False)
+            for theirs, seen in zip(other.rounds.get(other_row, []), other.looks.get(other_row, []), strict=False)
+            if look.get(ceiling) and seen.get(ceiling) and abs(look[ceiling] / seen[ceiling] - 1) < _SAME_STATE
+        ]
         return statistics.median(found) if found else None
 
 

@@ -80,15 +80,14 @@ def _rows_table(results: Results) -> Iterator[str]:
 
 
 def _ratio(results: Results, engine: str, row: str) -> float | None:
-    """How many times as fast ostro is: rates over the ceiling at the time, or plain ones where none was looked at."""
+    """How many times as fast ostro is: in the same state of the machine, or plainly where its ceilings are unknown."""
     ours, theirs = results.best(OURS, row), results.best(engine, row)
-    if ours is None or theirs is None:
-        return None
-    if row in _BOUND_BY:
-        mine, other = ours.relative(row, _BOUND_BY[row]), theirs.relative(row, _BOUND_BY[row])
-        if mine and other:
-            return mine / other
-    return statistics.median(ours.rounds[row]) / statistics.median(theirs.rounds[row])
+    return None if ours is None or theirs is None else _times_as_fast(ours, row, theirs, row)
+
+
+def _times_as_fast(one: Entry, row: str, other: Entry, other_row: str) -> float:
+    matched = one.times_as_fast(row, other, other_row, _BOUND_BY.get(row, "dram_gb_per_s"))
+    return matched or statistics.median(one.rounds[row]) / statistics.median(other.rounds[other_row])
 
 
 def _share(results: Results, entry: Entry, row: str) -> float | None:
@@ -141,17 +140,17 @@ def _verdict(value: float | None, bound: float, what: str) -> str:
 def _targets(results: Results) -> Iterator[tuple[str, float | None, float, float, str]]:
     """What, the value, what it must reach, what it aims at, and the unit."""
 
-    twins = [entry.rounds["decode"] for entry in results.entries if entry.engine == DENSE and entry.rounds]
-    if twins:
-        one, dense = results.median(OURS, "decode"), statistics.median(twins[0])
-        yield "MoE: time per decoded token over a dense model", dense / one if one else None, 1.15, 1.05, "x"
+    moe = _ratio(results, DENSE, "decode")
+    if moe is not None:
+        yield "MoE: time per decoded token over a dense model", 1 / moe, 1.15, 1.05, "x"
         return
     yield "decode, batch 1: share of the DRAM bandwidth", results.own_share("decode_share", 1), 0.80, 0.92, "%"
     yield f"decode, batch 1: against the best {_PEER}", _ratio(results, _PEER, "decode"), 1.4, 1.7, "x"
     yield "prefill 512: share of the integer peak", results.own_share("prefill_share", 512), 0.45, 0.70, "%"
     yield f"prefill 512: against the best {_PEER}", _ratio(results, _PEER, "prefill"), 1.6, 2.5, "x"
-    one, eight = results.median(OURS, "decode"), results.median(OURS, "decode8")
-    yield "decode at batch 8 (sum), against own batch 1", eight / one if one and eight else None, 5, 7, "x"
+    ours = results.best(OURS, "decode"), results.best(OURS, "decode8")
+    gain = None if None in ours else _times_as_fast(ours[1], "decode8", ours[0], "decode")
+    yield "decode at batch 8 (sum), against own batch 1", gain, 5, 7, "x"
 
 
 def _survey_table(results: Results) -> Iterator[str]:
@@ -176,9 +175,10 @@ def _standing_notes(results: Results) -> Iterator[str]:
         )
     if any(entry.looks for entry in results.entries):
         yield (
-            "The ceilings were measured before and after every run too. Shares of the peers, and 'ostro is', are of "
-            "rates over the mean of the two, so that it does not matter which engine met the machine in a better "
-            "moment; tokens/s are as they came, and so is the ratio of batch 8."
+            "The ceilings were measured before and after every run too. Shares of the peers are of rates over the mean "
+            "of the two. 'ostro is' and the ratios of the targets are medians over all pairs of runs whose ceilings "
+            "differ by less than a tenth, so that it does not matter which engine met the machine in a better moment; "
+            "tokens/s are as they came."
         )
     yield (
         "All decode 64 tokens behind 128 (`ostro bench`: up to 100 in ten seconds, median of the steps; the peers' own "
