@@ -278,7 +278,7 @@ inline bool nibble_table(const WeightView& w, int8_t (&nibbles)[16], int* shift)
 
 template <int BITS, Form F, int LOWEST>
 void many_rows(const PackedTask& a, const Table& table) {
-    static_assert(LOWEST == TABLE);
+    if constexpr (LOWEST != TABLE) return many_rows<BITS, F, TABLE>(a, table);
 #if defined(OSTRO_PAIRS)
     if constexpr (BITS == 4) {
         int8_t nibbles[16];
@@ -341,11 +341,9 @@ void all_rows(const PackedTask& a, const Table& table) {
 template <int BITS, Form F, int LIKELY = TABLE>
 void packed_form(const PackedTask& a) {
     const Table table = value_table(*a.weight);
-#if !defined(OSTRO_BUFFERED)
     if constexpr (LIKELY != TABLE) {
         if (lowest_of(*a.weight) == LIKELY) return all_rows<BITS, F, LIKELY>(a, table);
     }
-#endif
     all_rows<BITS, F, TABLE>(a, table);
 }
 

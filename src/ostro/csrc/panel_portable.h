@@ -19,6 +19,9 @@ struct Table {
     uint8_t v[16];
 };
 
+#define OSTRO_BUFFERED   // unrolled for eight rows the loops took a compiler three minutes, and ran slower
+constexpr int TILE = 4;  // rows that share a decoded group
+
 constexpr bool UNSIGNED = false;  // bytes are values
 
 template <typename T, typename Make>
