@@ -15,6 +15,8 @@
     ├── ToolError              a tool that cannot be described, loaded or used (never what it does when called)
     │   └── ServiceError           another's service cannot be reached or refuses (brave_search, an endpoint)
     ├── BackendError           a backend that is not here or cannot do what is asked
+    ├── DataError              a record of training data that cannot be used (says file, line and field)
+    │   └── EmptyMaskError         a record in which nothing would be trained on
     ├── EngineError            an answer that could not be computed for a reason inside ostro; others go on
     ├── OverloadedError        more requests than may wait (carries the seconds after which to try again)
     │   └── ShuttingDownError      the model is being stopped
@@ -138,6 +140,14 @@ class ServiceError(ToolError):
 
 class BackendError(OstroError):
     """A backend is not available on this machine, or lacks what was asked of it."""
+
+
+class DataError(OstroError):
+    """A file of training data, or a record in it, cannot be used; the text names the file, the line and the field."""
+
+
+class EmptyMaskError(DataError):
+    """A record has nothing to train on: no word of the assistant is left in it."""
 
 
 class EngineError(OstroError):

@@ -10,14 +10,28 @@ from typing import Annotated
 import typer
 
 from ostro import __version__
-from ostro.cli import bench, chat, doctor, embed, generate, info, listing, pull, quantize, run_once, serve, tokenize
+from ostro.cli import (
+    bench,
+    chat,
+    doctor,
+    embed,
+    generate,
+    info,
+    listing,
+    pull,
+    quantize,
+    run_once,
+    serve,
+    synth,
+    tokenize,
+)
 from ostro.cli.console import print_error, replace_what_cannot_be_shown, silence_stdout
 from ostro.cli.diagnostics import Debug, Diagnostics, Settings, Verbose, log_to_stderr
 from ostro.cli.groups import Command, Group, with_groups
 from ostro.cli.sampling_options import as_options
 from ostro.errors import OstroError, RequestError
 
-_MODELS, _MACHINE = "Models", "This machine"
+_TRAINING, _MODELS, _MACHINE = "Training", "Models", "This machine"
 COMMANDS = (
     ("chat", chat.chat, None),
     ("run", run_once.run, None),
@@ -25,6 +39,7 @@ COMMANDS = (
     ("embed", embed.embed, None),
     ("serve", serve.serve, None),
     ("tokenize", tokenize.tokenize, None),
+    ("synth", synth.synth, _TRAINING),
     ("pull", pull.pull, _MODELS),
     ("list", listing.list_models, _MODELS),
     ("info", info.info, _MODELS),
