@@ -213,8 +213,8 @@ def test_where_there_is_no_route(client: httpx.Client) -> None:
     assert client.post("/v1/messages", json={}).json()["type"] == "error"
 
 
-OURS_ALONE = {"OstroError", "EngineError", "ToolError", "ServiceError"}
-"""What no request can cause: the engine's own failures, and those of tools, which the server does not run."""
+OURS_ALONE = {"OstroError", "EngineError", "ToolError", "ServiceError", "DataError", "EmptyMaskError"}
+"""What no request can cause: the engine's own failures, and those of tools and training, which are not the server's."""
 
 
 def test_every_error_of_ours_has_a_row() -> None:
