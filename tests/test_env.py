@@ -10,7 +10,7 @@ import pytest
 from ostro import env
 
 COMMANDS = Path(__file__).parents[1] / "docs" / "commands.md"
-VARIABLE = re.compile(r"`((?:OSTRO|BRAVE|WOLFRAM|HF)_[A-Z_]+)`")
+VARIABLE = re.compile(r"`((?:OSTRO|BRAVE|WOLFRAM|TIKTOKEN|HF)_[A-Z_]+)`")
 
 
 def test_the_table_names_every_variable() -> None:

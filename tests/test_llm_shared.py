@@ -81,6 +81,37 @@ def test_what_is_dropped_is_told_no_more(llm: LLM) -> None:
     assert llm.shared.abort(request_id) is None
 
 
+@pytest.mark.parametrize("method", ["logits", "score"])
+def test_others_get_their_turn_while_a_long_text_is_read(
+    tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    llm = LLM(tiny_checkpoint("mistral-7b-v0.3"), backend="cpu", num_threads=1, max_num_batched_tokens=16)
+    lock, step, num_steps, turns = llm.shared.lock, llm.shared.engine.step, 0, []
+
+    def other() -> None:
+        with lock:
+            turns.append(num_steps)
+
+    thread = threading.Thread(target=other)
+
+    def counting() -> Any:
+        nonlocal num_steps
+        num_steps += 1
+        if num_steps == 1:
+            thread.start()
+            until = time.monotonic() + TIMEOUT
+            while not lock._turnstile.locked() and time.monotonic() < until:
+                time.sleep(0.001)
+        return step()
+
+    monkeypatch.setattr(llm.shared.engine, "step", counting)
+    getattr(llm, method)([1, *range(3, 99)])
+    thread.join(TIMEOUT)
+    assert turns == [1]
+    assert num_steps >= 6
+    assert not llm.shared.engine.has_unfinished
+
+
 def test_a_text_that_cannot_be_read_is_its_own_caller_s(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores and embeddings fail alone, beside an answer that goes on."""
     engine = llm.shared.engine

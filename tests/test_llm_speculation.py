@@ -49,6 +49,14 @@ def test_the_same_answers_in_any_mode(folder: Path, tiny_checkpoint: Callable[[s
             assert accepted > 0 or options.get("speculation") in (None, "prompt-lookup")
 
 
+def test_the_bound_of_the_cache_is_for_both_models(folder: Path, tiny_checkpoint: Callable[[str], Path]) -> None:
+    other = tiny_checkpoint("mistral-7b-v0.3")
+    for bound in (150_000, 400_000):
+        alone, both = load(folder, kv_cache_bytes=bound), load(folder, kv_cache_bytes=bound, draft_model=other)
+        assert 0.8 * bound < both.kv_cache_bytes <= bound
+        assert both.shared.engine.sizes.num_blocks < alone.shared.engine.sizes.num_blocks
+
+
 def test_a_stream_of_drafts_joins_to_the_answer(tiny_checkpoint: Callable[[str], Path]) -> None:
     folder = tiny_checkpoint("mistral-7b-v0.3")
     expected = load(folder, speculation="off").generate(PROMPTS[0], GREEDY)[0].outputs[0]

@@ -8,6 +8,7 @@
 | `OSTRO_API_KEY` | the key that clients of `ostro serve` need; several with spaces between |
 | `OSTRO_CACHE` | folder of what ostro makes and can make again (default: `~/.cache/ostro`, or below XDG_CACHE_HOME) |
 | `BRAVE_API_KEY`, `WOLFRAM_APP_ID` | keys of the tools brave_search and wolfram_alpha |
+| `TIKTOKEN_CACHE_DIR` | where tiktoken keeps vocabularies: for token ids in requests for embeddings |
 | `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`, `HF_ENDPOINT`, `HF_TOKEN` | as `huggingface_hub` documents them |
 """
 
@@ -20,7 +21,7 @@ from ostro.errors import RequestError
 
 NAMES = (
     "OSTRO_MODEL", "OSTRO_NUM_THREADS", "OSTRO_ISA", "OSTRO_API_KEY", "OSTRO_CACHE", "BRAVE_API_KEY",
-    "WOLFRAM_APP_ID", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
+    "WOLFRAM_APP_ID", "TIKTOKEN_CACHE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN",
 )  # fmt: skip
 
 _SECRETS = ("OSTRO_API_KEY", "HF_TOKEN", "BRAVE_API_KEY", "WOLFRAM_APP_ID")
@@ -51,6 +52,14 @@ def isa() -> str | None:
 def api_keys() -> list[str]:
     """The keys in OSTRO_API_KEY."""
     return os.environ.get("OSTRO_API_KEY", "").split()
+
+
+def tiktoken_cache() -> Path:
+    """TIKTOKEN_CACHE_DIR, or where tiktoken keeps its files without it."""
+    import tempfile  # slow to import, and hardly ever needed
+
+    own = os.environ.get("TIKTOKEN_CACHE_DIR")
+    return Path(own) if own else Path(tempfile.gettempdir()) / "data-gym-cache"
 
 
 def cache_folder() -> Path:

@@ -120,6 +120,20 @@ def test_it_says_where_it_is_and_answers(serve: Callable[..., Any], chat_model: 
     assert "Traceback" not in "".join(running.err)
 
 
+def test_two_models_of_one_folder_name_under_names_of_their_own(
+    serve: Callable[..., Any], run: Callable[..., Any], chat_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "a=b" / chat_model.name
+    other.parent.mkdir()
+    other.symlink_to(chat_model)
+    assert "NAME=MODEL" in run("serve", chat_model, other).err
+    with serve(chat_model, f"copy={other}", "--chat-format", "mistral-v7") as running:
+        assert "tiny-chat, copy (loaded when it is asked for)\n" in "".join(running.out)
+        status, answer = running.ask("POST", "/v1/chat/completions", {"model": "copy", **CHAT})
+        assert (status, answer["model"]) == (200, "copy")
+        assert running.ask("POST", "/render", {"messages": CHAT["messages"]})[1]["format"] == "mistral-v7"
+
+
 def test_another_host_makes_a_key(serve: Callable[..., Any], chat_model: Path) -> None:
     with serve(chat_model, "--host", "0.0.0.0", "--log-format", "json") as running:
         (key,) = re.findall(r"key +(\S{32}) ", "".join(running.out))
@@ -205,6 +219,8 @@ def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(run: Callable[.
         (("--json",), "Only --capabilities"),
         (("--prefix-cache", "none", "--prefix-cache-size", "1GB"), "no folder to bound"),
         (("second", "--draft-model", "third"), "one model"),
+        (("other=second", "OTHER=third"), "Two models are called"),
+        (("--chat-format", "sonnet"), "mistral-v3"),
     ],
 )
 def test_what_is_refused(run: Callable[..., Any], chat_model: Path, options: tuple[str, ...], says: str) -> None:

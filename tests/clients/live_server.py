@@ -41,7 +41,7 @@ class _Breaking:
 
     def __init__(self, service: ModelService) -> None:
         self._service = service
-        self.llm, self.name = service.llm, service.name
+        self.llm, self.name, self.chat_format = service.llm, service.name, service.chat_format
 
     async def submit(self, *args: Any, **options: Any) -> _BreakingGeneration:
         return _BreakingGeneration(await self._service.submit(*args, **options))

@@ -113,6 +113,7 @@ def test_json_schema(found: Found, environment: str, program: str, scenario: str
         for case in [
             *((environment, program, "embed") for environment, program in PLAIN),
             ("current", "langchain", "openai_embed"),
+            ("current", "langchain", "openai_embed_ids"),
             ("current", "langchain", "mistral_embed"),
             ("current", "litellm_sdk", "embed"),
         ]

@@ -14,6 +14,7 @@ class Scripted:
     """Proposes what `guess(sequence, limit)` says, and remembers for whom."""
 
     seconds_per_token = 0.0
+    kv_cache_bytes = 0
 
     def __init__(self, guess: Guess) -> None:
         self.guess = guess

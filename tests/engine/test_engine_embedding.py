@@ -79,8 +79,8 @@ def test_one_that_is_cancelled_leaves_nothing() -> None:
     core = make_core(max_num_batched_tokens=4)
     first, second = (core.start_embedding(text) for text in prompts(2, low=20))
     core.step()
-    core.cancel_embedding(first)
-    core.cancel_embedding(first)
+    core.cancel(first)
+    core.cancel(first)
     assert finish(core, second)[0].tobytes() == embed(make_core(), [prompts(2, low=20)[1]])[0].tobytes()
     assert not first.is_done
     assert not core.has_unfinished

@@ -31,6 +31,9 @@ TOKENIZERS = {
 }
 """The formats with tools, and vocabularies that go with each."""
 
+TOOLS = [Tool("look"), Tool("get_weather"), Tool("brave_search")]
+LOOK = '{"name": "look", "parameters": {"at": "it"}}'
+MISTRAL = ["mistral-v2", "mistral-v3", "mistral-v7", "mistral-v11", "mistral-v13"]
 CASES = [(form, name) for form, names in TOKENIZERS.items() for name in names]
 Piece = tuple[list[int], str]
 
@@ -43,6 +46,15 @@ def tokenizer_of(name: str, folder: Path) -> Any:
     if name in ("v11", "v13"):
         return load_tekken(write_newer_tekken(folder, name))
     return bundled(name)
+
+
+def encode(tokenizer: Any, *parts: str) -> list[int]:
+    """Ids of texts and of control tokens by their names."""
+    return [
+        i
+        for part in parts
+        for i in ([tokenizer.control_tokens[part]] if part in tokenizer.control_tokens else tokenizer.encode(part))
+    ]
 
 
 def pieces(tokenizer: Any, ids: Sequence[int], *, at_start: bool = True, **params: Any) -> tuple[list[Piece], str]:

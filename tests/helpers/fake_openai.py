@@ -59,6 +59,7 @@ class FakeServer:
         self.requests: list[dict[str, Any]] = []
         self.num_stopped = 0
         self.models = ["mistral-small", "llama-3.2-3b"]
+        self.not_for_chat: list[str] = []
         self.key: str | None = None
 
     @property
@@ -91,7 +92,11 @@ class FakeServer:
         async def models(request: Request) -> Response:
             if refusal := self._refusal(request):
                 return refusal
-            cards = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]
+            cards: list[dict[str, Any]] = [
+                {"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models
+            ]
+            silent = {"completion_chat": False}
+            cards += [{"id": name, "object": "model", "capabilities": silent} for name in self.not_for_chat]
             return JSONResponse({"object": "list", "data": cards})
 
         @app.post("/v1/chat/completions")

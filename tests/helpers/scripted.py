@@ -148,6 +148,7 @@ class ScriptedService:
     def __init__(self, script: Script | Callable[[str, int], Script], version: str = "v3", name: str = "tiny") -> None:
         self.llm: Any = ScriptedLLM(bundled(version))
         self.name = name
+        self.chat_format: str | None = None
         self.script = script
         self.submitted: list[Submitted] = []
         self.refusal: Exception | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
 from ostro import LLM, SamplingParams
 from ostro.engine.outputs import RequestOutput
@@ -60,3 +62,15 @@ def blocks(llm: LLM) -> tuple[int, int, int, int]:
 
 def load(folder: Path, **options: Any) -> LLM:
     return LLM(folder, **{"backend": "cpu", "num_threads": 1, **options})
+
+
+def slowed(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> LLM:
+    """The same model at a pace at which what a test does in the middle of an answer is in the middle of it."""
+    forward = llm.shared.engine._runner.forward
+
+    def slowly(batch: Any) -> Any:
+        time.sleep(0.002)
+        return forward(batch)
+
+    monkeypatch.setattr(llm.shared.engine._runner, "forward", slowly)
+    return llm

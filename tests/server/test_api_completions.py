@@ -151,3 +151,32 @@ def test_a_vocabulary_without_gaps_says_so() -> None:
             assert "[SUFFIX]" in answer.json()["error"]["message"]
         (card,) = httpx.get(f"{address}/v1/models").json()["data"]
         assert card["capabilities"]["completion_fim"] is False
+        assert card["capabilities"]["completion_chat"] is True
+        assert card["capabilities"]["function_calling"] is False
+
+
+def test_a_base_model_is_not_taken_for_a_chat_model() -> None:
+    service = ScriptedService(script, version="v1")
+    service.llm.config.family = "llama"  # whose vocabulary v1 would need control tokens for a chat
+    with scripted_server(service) as address:
+        (card,) = httpx.get(f"{address}/v1/models").json()["data"]
+        answer = httpx.post(f"{address}/v1/chat/completions", json={"messages": [{"role": "user", "content": "a"}]})
+        assert complete(address, prompt="a").status_code == 200
+    assert not any(card["capabilities"].values())
+    assert answer.status_code == 400
+    assert "base model" in answer.json()["message"]
+    assert (answer.json()["code"], answer.json()["param"]) == ("not_a_chat_model", "model")
+
+
+def test_a_format_by_its_name_makes_a_base_model_one_for_chats() -> None:
+    service = ScriptedService(script, version="v1")
+    service.llm.config.family, service.chat_format = "llama", "mistral-v1"
+    messages = [{"role": "user", "content": "a"}]
+    with scripted_server(service) as address:
+        (card,) = httpx.get(f"{address}/v1/models").json()["data"]
+        assert httpx.post(f"{address}/v1/chat/completions", json={"messages": messages}).status_code == 200
+        rendered = httpx.post(f"{address}/render", json={"messages": messages}).json()
+        counted = httpx.post(f"{address}/tokenize", json={"messages": messages}).json()
+    assert card["capabilities"]["completion_chat"] is True
+    assert rendered["text"] == service.submitted[-1].prompt.text == "<s> [INST] a [/INST]"
+    assert rendered["token_ids"] == counted["tokens"]

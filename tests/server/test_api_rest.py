@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +17,7 @@ from scripted import Script, ScriptedService, scripted_server
 from ostro.embeddings import Embeddings
 from ostro.errors import InputLengthError, RequestError
 from ostro.server.embedders import Embedders
+from ostro.server.openai import cl100k
 from ostro.server.openapi import document
 from ostro.server.routes import ROUTES
 
@@ -76,8 +79,33 @@ def test_types_and_sizes(client: httpx.Client) -> None:
     )
 
 
-@pytest.mark.parametrize("ids", [[5, 6, 7], [[5, 6], [7]], ["a", [7]]])
-def test_token_ids_of_another_vocabulary_are_not_embedded(client: httpx.Client, ids: Any) -> None:
+@pytest.fixture
+def vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A vocabulary of four pieces where tiktoken would keep cl100k_base: a, bc, and the two bytes of é."""
+    pieces = (b"a", b"bc", b"\xc3", b"\xa9")
+    content = b"\n".join(base64.b64encode(piece) + b" %d" % rank for rank, piece in enumerate(pieces)) + b"\n"
+    (tmp_path / cl100k.FILE).write_bytes(content)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(cl100k, "SHA256", hashlib.sha256(content).hexdigest())
+    return tmp_path / cl100k.FILE
+
+
+@pytest.mark.usefixtures("vocabulary")
+def test_token_ids_of_openai_are_read_as_their_text(client: httpx.Client) -> None:
+    def rows(given: Any) -> Any:
+        return [row["embedding"] for row in client.post("/v1/embeddings", json={"input": given}).json()["data"]]
+
+    assert rows([0, 1]) == rows("abc")
+    assert rows([[1], [0, 2, 3]]) == rows(["bc", "aé"])
+    assert rows(["bc", [0, 2]]) == rows(["bc", "a\ufffd"])
+    unknown = client.post("/v1/embeddings", json={"input": [[0], [4]]})
+    assert unknown.status_code == 400
+    assert unknown.json()["message"] == "input has the token id 4, which stands for no text in cl100k_base."
+
+
+@pytest.mark.parametrize("ids", [[0, 1], [[0], [1]], ["a", [1]]])
+def test_token_ids_need_the_vocabulary_itself(client: httpx.Client, vocabulary: Path, ids: Any) -> None:
+    vocabulary.write_bytes(vocabulary.read_bytes() + b"\n")  # not what tiktoken would have fetched
     refused = client.post("/v1/embeddings", json={"input": ids})
     assert refused.status_code == 400
     assert refused.json()["error"]["param"] == "input"

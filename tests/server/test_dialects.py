@@ -249,3 +249,26 @@ def test_the_table_of_errors(error: Exception, status: int, code: str, param: st
 def test_the_body_of_anthropics_errors() -> None:
     body = http_fault(404, "Not Found").body("anthropic")
     assert body == {"type": "error", "error": {"type": "not_found_error", "message": "Not Found"}}
+
+
+def test_what_is_not_there_is_said_with_what_is(client: httpx.Client) -> None:
+    missing = client.post("/v1/moderations", json={})
+    assert missing.status_code == 404
+    assert missing.json()["error"]["code"] == "not_found"
+    assert (
+        missing.json()["message"]
+        == "There is no /v1/moderations here. GET /openapi.json lists the routes of this server."
+    )
+    other = client.get(CHAT[0])
+    assert other.status_code == 405
+    assert other.headers["allow"] == "POST"
+    assert other.json()["message"] == "/v1/chat/completions takes POST, not GET."
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/anthropic/v1/messages"])
+def test_clients_of_anthropic_read_that_their_api_is_not_spoken(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, json={"model": "tiny", "max_tokens": 9, "messages": HELLO})
+    assert answer.status_code == 404
+    body = answer.json()
+    assert (body["type"], body["error"]["type"]) == ("error", "not_found_error")
+    assert "/v1/chat/completions" in body["error"]["message"]

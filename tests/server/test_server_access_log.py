@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from asgi_calls import call, echo_app
 
-from ostro.server.access_log import AccessLog, note
+from ostro.server.access_log import AccessLog
+from ostro.server.notes import note
 from ostro.server.settings import ServerSettings
 
 KEY = "a-key-that-is-long-enough"
@@ -71,6 +72,23 @@ def test_the_application_adds_what_it_knows(caplog: pytest.LogCaptureFixture) ->
     assert "finish_reason" not in line
     with pytest.raises(AssertionError, match="no place"):
         note({}, prompt="secret")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces", "error"),
+    [
+        ({}, [b"{}"], "invalid_api_key"),
+        ({"api-key": KEY, "host": "evil.example"}, [b"{}"], "forbidden_origin"),
+        ({"api-key": KEY}, [b"x" * 2000], "request_too_large"),
+        ({"api-key": KEY}, [b"\xff"], "invalid_body"),
+    ],
+)
+def test_what_is_refused_at_the_door_is_named(
+    caplog: pytest.LogCaptureFixture, headers: dict[str, str], pieces: list[bytes], error: str
+) -> None:
+    app = echo_app(ServerSettings(api_keys=[KEY], max_body_bytes=1024))
+    (line,) = lines_of(caplog, app, headers=headers, pieces=pieces)
+    assert f" error={error}" in line
 
 
 def test_off_and_a_failure(caplog: pytest.LogCaptureFixture) -> None:

@@ -82,7 +82,7 @@ def test_what_the_loop_does_not_take() -> None:
     box = ToolBox([look], policy="allow")
     with pytest.raises(RequestError, match="max_rounds"):
         run_chat(Scripted([]), HELLO, box, max_rounds=0)
-    with pytest.raises(RequestError, match="params is for an LLM"):
+    with pytest.raises(RequestError, match="params of run_chat is for an LLM"):
         run_chat(Scripted([]), HELLO, box, PARAMS)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from ostro.server.models import Models, ModelSpec
     from ostro.server.settings import ServerSettings
 
-_MODELS_HELP = "Folders, GGUF files, hub ids, or short names of `ostro list`; the first is the default."
+_MODELS_HELP = (
+    "Folders, GGUF files, hub ids, or short names of `ostro list`; the first is the default. NAME=MODEL serves one "
+    "under a name of your own."
+)
 
 
 def serve(
@@ -87,11 +92,28 @@ def _specs(given: Sequence[str] | None, serving: Serving, load: LoadOptions) -> 
     if load.draft_model is not None and len(models) > 1:
         raise typer.BadParameter("A draft model serves one model; name only one.", param_hint="'--draft-model'")
     options = {**load.arguments(), **serving.arguments()}
-    plain = [ModelSpec(model=model, options=options) for model in models]
+    form = serving.chat_format
+    plain = [ModelSpec(model=m, name=name, options=options, chat_format=form) for name, m in map(_named, models)]
+    _check_names([spec.name for spec in plain])
     aliases = _aliases(serving.alias or (), [spec.name for spec in plain])
-    for model in models:
-        resolve(model, revision=load.revision, offline=load.offline)
-    return [ModelSpec(model=s.model, name=s.name, aliases=aliases[s.name], options=options) for s in plain]
+    for spec in plain:
+        resolve(str(spec.model), revision=load.revision, offline=load.offline)
+    return [replace(spec, aliases=aliases[spec.name]) for spec in plain]
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and model of `NAME=MODEL`; a model alone, or a path that has such a sign in it, is named by itself."""
+    name, equals, model = text.partition("=")
+    is_plain = not equals or not name or not model or "/" in name or Path(text).exists()
+    return ("", text) if is_plain else (name, model)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if sum(other.casefold() == name.casefold() for other in names) > 1:
+            raise typer.BadParameter(
+                f"Two models are called {name}; name one of them yourself: NAME=MODEL.", param_hint="'MODEL'"
+            )
 
 
 def _aliases(given: Sequence[str], names: Sequence[str]) -> dict[str, list[str]]:

@@ -114,6 +114,10 @@ class Serving:
             "--alias", _MODELS, "NAME[=MODEL]", "Another name of a model, or of the first; '*' is any. May be repeated."
         ),
     ] = None
+    chat_format: Annotated[
+        str | None,
+        _option("--chat-format", _MODELS, "NAME", "A prompt format instead of the models' own, such as mistral-v3."),
+    ] = None
     embedding_model: Annotated[
         list[str] | None,
         _option(

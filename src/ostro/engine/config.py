@@ -19,9 +19,10 @@ class EngineConfig:
     """Sizes of an engine; None is found from the model and the memory (`EngineConfig.sizes`).
 
     `block_size` tokens make a block of K/V. `num_blocks`, or `kv_cache_bytes`, or `kv_memory_fraction` of the memory
-    that is available bounds the pool. `kv_dtype` is the type of K and V: float32, float16, bfloat16 or int8.
-    At most `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step.
-    `max_model_len` bounds prompt and answer together: by default the model's context or what the pool holds.
+    that is available bounds the pool; a draft model has as many blocks, and the bytes are for both. `kv_dtype` is the
+    type of K and V: float32, float16, bfloat16 or int8. At most `max_num_seqs` answers are computed side by side, and
+    `max_num_batched_tokens` tokens in one step. `max_model_len` bounds prompt and answer together: by default the
+    model's context or what the pool holds.
 
     `prefix_cache_dir` is a folder where prefixes are kept for the next process (`ostro.cache.disk`), in files that take
     `prefix_cache_bytes` at most; None keeps them in memory alone.
@@ -78,13 +79,14 @@ class EngineConfig:
                 f"speculation must be one of {', '.join(SPECULATION)}, not {self.speculation!r}.", param="speculation"
             )
 
-    def sizes(self, model: ModelConfig, weight_bytes: int = 0) -> EngineSizes:
+    def sizes(self, model: ModelConfig, weight_bytes: int = 0, *, draft_kv_bytes: int = 0) -> EngineSizes:
         """All sizes for a model. `weight_bytes` of mapped weights are not in memory yet but will be, so they are left
-        out of what is available.
+        out of what is available. `draft_kv_bytes` is what a draft model keeps for each token, in as many blocks of its
+        own: bounds in bytes are for both.
 
         RequestError if the pool cannot hold `max_model_len`, with the numbers; or if that is beyond the model.
         """
-        block_bytes = model.kv_bytes_per_token(self.kv_dtype) * self.block_size
+        block_bytes = (model.kv_bytes_per_token(self.kv_dtype) + draft_kv_bytes) * self.block_size
         wished = self._max_model_len(model)
         needed = self._blocks(model, wished)  # for one sequence of that length
         num_blocks = self.num_blocks
@@ -99,9 +101,9 @@ class EngineConfig:
             wished = self._shortened(model, wished, num_blocks, needed, block_bytes)
         return EngineSizes(num_blocks, wished)
 
-    def fixed(self, model: ModelConfig, weight_bytes: int = 0) -> EngineConfig:
+    def fixed(self, model: ModelConfig, weight_bytes: int = 0, *, draft_kv_bytes: int = 0) -> EngineConfig:
         """The same with the sizes found now, so that a second pool can be made to hold the same texts."""
-        sizes = self.sizes(model, weight_bytes)
+        sizes = self.sizes(model, weight_bytes, draft_kv_bytes=draft_kv_bytes)
         return replace(self, num_blocks=sizes.num_blocks, kv_cache_bytes=None, max_model_len=sizes.max_model_len)
 
     def _max_model_len(self, model: ModelConfig) -> int:

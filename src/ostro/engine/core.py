@@ -25,7 +25,7 @@ from ostro.engine.pooling import Embedding, Pooling
 from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
 from ostro.engine.runner import Float32, ModelRunner, forward_batch
 from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
-from ostro.engine.scoring import TextReader
+from ostro.engine.scoring import Reading, TextReader
 from ostro.engine.speculation import Drafter, make_speculator
 from ostro.errors import RequestError
 from ostro.log import logger
@@ -71,16 +71,18 @@ class EngineCore:
         self.store = open_store(engine, ops, config, fingerprint, self._runner.pool, self.cache)
         self.scheduler.restores = self.store is not None
         self._order = itertools.count()
-        self._reader = TextReader(
+        self.reader = TextReader(
             self._runner, self.scheduler, config, max_model_len=sizes.max_model_len, order=self._order
         )
+        """Queues texts that are only read; `step` goes on with them beside the requests, and `cancel` gives one up."""
+        self._draft = draft
         self._speculator = make_speculator(
             engine,
             draft,
             backend=ops.name,
             is_exact=ops.row_independent,
             vocab_size=config.vocab_size,
-            max_rows=self._reader.max_logit_rows,
+            max_rows=self.reader.max_logit_rows,
         )
         self.pace: Pace | None = None
         """Keeps steps short where others wait for them; None: a step is as large as it can be."""
@@ -94,8 +96,8 @@ class EngineCore:
 
     @property
     def kv_cache_bytes(self) -> int:
-        """Bytes of the K/V pool when all of it has been touched."""
-        return self._runner.pool.nbytes
+        """Bytes of the K/V pool when all of it has been touched, with a draft model's."""
+        return self._runner.pool.nbytes + (0 if self._draft is None else self._draft.kv_cache_bytes)
 
     @property
     def is_speculating(self) -> bool:
@@ -195,23 +197,23 @@ class EngineCore:
 
     def logits(self, token_ids: Tokens[int]) -> Float32:
         """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
-        return self._reader.logits(token_ids, self._finish)
+        return self._finish(self.reader.start_logits(token_ids))
 
     def score(self, token_ids: Tokens[int]) -> Float32:
         """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
-        return self._reader.score(token_ids, self._finish)
+        return self._finish(self.reader.start_score(token_ids))
 
     def start_embedding(self, token_ids: Tokens[int], pooling: Pooling = "mean") -> Embedding:
         """Queue a text whose final hidden states are to be pooled; `step` computes it beside the requests.
 
-        RequestError (ContextLengthError) for what cannot be run. `cancel_embedding` gives it up.
+        RequestError (ContextLengthError) for what cannot be run. `cancel` gives it up.
         """
-        return self._reader.start_embedding(token_ids, pooling)
+        return self.reader.start_embedding(token_ids, pooling)
 
-    def cancel_embedding(self, embedding: Embedding) -> None:
+    def cancel(self, text: Embedding | Reading) -> None:
         """Give a text up between steps; harmless where it is done."""
-        if self.scheduler.holds(embedding.sequence):
-            self.scheduler.remove(embedding.sequence)
+        if text.sequence is not None and self.scheduler.holds(text.sequence):
+            self.scheduler.remove(text.sequence)
 
     def reset_prefix_cache(self) -> None:
         """Forget every prefix that no running request holds, on disk too."""
@@ -226,16 +228,16 @@ class EngineCore:
         if self.store is not None:
             self.store.flush()
 
-    def _finish(self, scoring: Scoring) -> None:
-        """Take steps until every row of a text was visited; the requests' outputs wait for `step`."""
+    def _finish(self, reading: Reading) -> Float32:
+        """Take steps until a text has been read; the requests' outputs wait for `step`."""
         try:
-            while self.scheduler.holds(scoring):
+            while not reading.is_done:
+                if reading.failure is not None:
+                    raise reading.failure
                 self._pending = self.step()
         finally:
-            if self.scheduler.holds(scoring):
-                self.scheduler.remove(scoring)
-        if scoring.failure is not None:
-            raise scoring.failure
+            self.cancel(reading)
+        return reading.result
 
     def _salt(self, cache_salt: str, params: SamplingParams) -> Hashable | None:
         if self.engine_config.enable_prefix_caching:

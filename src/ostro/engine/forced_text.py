@@ -15,6 +15,7 @@ class ForcedText:
     """The drafter of guided answers; see `ostro.engine.speculation.Drafter`."""
 
     seconds_per_token = 0.0
+    kv_cache_bytes = 0
 
     def __init__(self) -> None:
         self._forced: dict[TokenSequence, list[int]] = {}

@@ -94,6 +94,7 @@ class PromptLookup:
     """The drafter that copies; see `ostro.engine.speculation.Drafter`."""
 
     seconds_per_token = 0.0
+    kv_cache_bytes = 0
 
     def __init__(self) -> None:
         self._indexes: dict[TokenSequence, RepetitionIndex] = {}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Tokens
-from typing import TypeAlias
 
 import numpy as np
 
@@ -17,14 +16,37 @@ from ostro.engine.pooling import Embedding, Pool, Pooling, check_pooling
 from ostro.engine.request import Scoring
 from ostro.engine.runner import Float32, ModelRunner
 from ostro.engine.scheduler import Scheduler
-from ostro.errors import ContextLengthError
+from ostro.errors import ContextLengthError, OstroError
 from ostro.ops.base import Array
 
 LOGITS_AT_ONCE = 1 << 24
 """Scores that are held at once while a text is scored or drafts are verified: 64 MiB."""
 
-Finish: TypeAlias = Callable[[Scoring], None]
-"""Takes steps until the text has been read; gives it up if a step fails."""
+
+class Reading:
+    """A text that is being read: `EngineCore.step` goes on with it until it `is_done`; then `result` is there.
+
+    `result` has a row for each of the first `num_tokens` tokens; without any there is nothing to do, and no `sequence`.
+    """
+
+    def __init__(self, result: Float32, num_tokens: int) -> None:
+        self.result = result
+        self.sequence: Scoring | None = None
+        self._num_left = num_tokens
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every row has come."""
+        return not self._num_left
+
+    @property
+    def failure(self) -> OstroError | None:
+        """Why it was given up; None while nothing went wrong."""
+        return None if self.sequence is None else self.sequence.failure
+
+    def note(self, end: int, num_tokens: int) -> None:
+        """Rows up to `end` have come. A text that is preempted begins again, with the same rows."""
+        self._num_left = min(self._num_left, num_tokens - end)
 
 
 class TextReader:
@@ -47,19 +69,18 @@ class TextReader:
         self.max_logit_rows = max(1, LOGITS_AT_ONCE // config.vocab_size)
         """Rows of logits that are held at once."""
 
-    def logits(self, token_ids: Tokens[int], finish: Finish) -> Float32:
-        """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
+    def start_logits(self, token_ids: Tokens[int]) -> Reading:
+        """Queue a text; the result is the model's scores for the token after each of them: float32 (T, V)."""
         ids = self._checked(token_ids)
         out = np.empty((len(ids), self._vocab_size), dtype=np.float32)
 
         def visit(start: int, logits: Float32) -> None:
             out[start : start + len(logits)] = logits
 
-        finish(self._add(ids, self._by_logits(visit)))
-        return out
+        return self._start(ids, out, visit)
 
-    def score(self, token_ids: Tokens[int], finish: Finish) -> Float32:
-        """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
+    def start_score(self, token_ids: Tokens[int]) -> Reading:
+        """Queue a text; the result is each token's log-probability after those before it: float32 (T - 1,)."""
         ids = self._checked(token_ids)
         out = np.empty(len(ids) - 1, dtype=np.float32)
         following = np.array(ids[1:], dtype=np.int64)
@@ -69,9 +90,7 @@ class TextReader:
             logprobs = sampler.log_softmax(logits)
             out[start:end] = logprobs[np.arange(len(logits)), following[start:end]]
 
-        if len(ids) > 1:
-            finish(self._add(ids[:-1], self._by_logits(visit)))
-        return out
+        return self._start(ids[:-1], out, visit)
 
     def start_embedding(self, token_ids: Tokens[int], pooling: Pooling) -> Embedding:
         """Queue a text whose hidden states are pooled while steps are taken."""
@@ -91,11 +110,15 @@ class TextReader:
         self._scheduler.add(scoring)
         return scoring
 
-    def _by_logits(self, visit: Callable[[int, Float32], None]) -> Callable[[int, Array], None]:
-        """A visitor of hidden states that shows `visit` their logits (R, V), a bounded number of rows at once."""
+    def _start(self, ids: list[int], out: Float32, visit: Callable[[int, Float32], None]) -> Reading:
+        """Queue a text whose logits (R, V) are shown to `visit`, a bounded number of rows at once."""
+        reading = Reading(out, len(ids))
 
         def visit_hidden(start: int, hidden: Array) -> None:
             for done in range(0, len(hidden), self.max_logit_rows):
                 visit(start + done, self._runner.logits(hidden[done : done + self.max_logit_rows]))
+            reading.note(start + len(hidden), len(ids))
 
-        return visit_hidden
+        if ids:
+            reading.sequence = self._add(ids, visit_hidden)
+        return reading

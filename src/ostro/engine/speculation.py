@@ -33,6 +33,10 @@ class Drafter(Protocol):
     def seconds_per_token(self) -> float:
         """What a token of a draft costs, as far as it is worth counting."""
 
+    @property
+    def kv_cache_bytes(self) -> int:
+        """Bytes of K/V that it keeps."""
+
     def confidence(self, sequence: TokenSequence) -> float | None:
         """The share of right tokens that may be expected, or None where there is nothing to propose.
 

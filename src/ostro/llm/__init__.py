@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +21,7 @@ from ostro.engine.config import EngineConfig
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
 from ostro.engine.pooling import Embedding, Pooling
+from ostro.engine.scoring import Reading
 from ostro.errors import RequestError, TokenizerNotFoundError
 from ostro.llm.defaults import default_params
 from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, loaded_bytes, make_engine, make_ops, stored_dtype
@@ -61,8 +62,9 @@ class LLM:
     (OSTRO_CACHE) ever after; `path` is then its folder.
 
     `max_model_len` bounds prompt and answer together: by default the model's context, or what the K/V cache holds.
-    `kv_cache_bytes` bounds that cache: by default half of the memory that is left. At most `max_num_seqs` answers are
-    computed side by side, and `max_num_batched_tokens` tokens in one step: longer prompts are cut into chunks.
+    `kv_cache_bytes` bounds that cache, with a draft model's: by default half of the memory that is left. At most
+    `max_num_seqs` answers are computed side by side, and `max_num_batched_tokens` tokens in one step: longer prompts
+    are cut into chunks.
 
     With `enable_prefix_caching` what prompts have in common at their beginning is computed once, and with a
     `prefix_cache_dir` also after a restart: K/V is kept there in files of `prefix_cache_bytes` at most, by the model
@@ -161,7 +163,7 @@ class LLM:
 
     @property
     def kv_cache_bytes(self) -> int:
-        """Bytes of the K/V cache when all of it is in use."""
+        """Bytes of the K/V cache when all of it is in use, with a draft model's."""
         return self._engine.kv_cache_bytes
 
     def generate(
@@ -253,8 +255,7 @@ class LLM:
 
     def logits(self, prompt: PromptLike) -> npt.NDArray[np.float32]:
         """The model's scores for the token after each token of the prompt: float32 (T, vocab_size)."""
-        with self.shared.lock:
-            return self._engine.logits(self._encode(prompt))
+        return self._read(self._engine.reader.start_logits, self._encode(prompt))
 
     def score(self, prompt: PromptLike, continuation: str | Sequence[int] | None = None) -> ScoreOutput:
         """Log-probabilities of a continuation given the prompt; without one, of the prompt's tokens but the first."""
@@ -267,8 +268,7 @@ class LLM:
             ids += (self.tokenizer.encode if begins else self.tokenizer.encode_continuation)(continuation)
         elif continuation is not None:
             ids += token_ids(continuation)
-        with self.shared.lock:
-            logprobs = self._engine.score(ids)
+        logprobs = self._read(self._engine.reader.start_score, ids)
         return ScoreOutput(ids[first:], [float(value) for value in logprobs[first - 1 :]])
 
     def embed(
@@ -293,7 +293,7 @@ class LLM:
         finally:
             with self.shared.lock:
                 for each in started:
-                    self._engine.cancel_embedding(each)
+                    self._engine.cancel(each)
 
     def reset_prefix_cache(self) -> None:
         """Forget the prompts that are kept for reuse, in memory and on disk."""
@@ -361,11 +361,22 @@ class LLM:
             if output.finished:
                 return
 
-    def _finish(self, embedding: Embedding) -> None:
+    def _read(self, start: Callable[[list[int]], Reading], ids: list[int]) -> npt.NDArray[np.float32]:
+        """What comes of a text that is read; other threads get their turn between the steps."""
+        with self.shared.lock:
+            reading = start(ids)
+        try:
+            self._finish(reading)
+            return reading.result
+        finally:
+            with self.shared.lock:
+                self._engine.cancel(reading)
+
+    def _finish(self, text: Embedding | Reading) -> None:
         while True:
             with self.shared.lock:
-                if embedding.failure is not None:
-                    raise embedding.failure
-                if embedding.is_done:
+                if text.failure is not None:
+                    raise text.failure
+                if text.is_done:
                     return
                 self.shared.step()

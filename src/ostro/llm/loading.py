@@ -49,7 +49,8 @@ def make_engine(
         drafting = open_checkpoint(draft)
         require_same_vocabulary(config, drafting.config, tokenizer, load_tokenizer_of(drafting, draft))
         weight_bytes += mapped_bytes(drafting, dtype)
-        engine_config = engine_config.fixed(config, weight_bytes)  # both pools have as many blocks
+        kv_bytes = drafting.config.kv_bytes_per_token(kv_dtype_of(drafting, dtype, kv_dtype))
+        engine_config = engine_config.fixed(config, weight_bytes, draft_kv_bytes=kv_bytes)
         drafter = _draft_model(ops, drafting, engine_config, dtype, kv_dtype)
     weights = load_weights(ops, config, checkpoint.tensors, dtype=dtype)
     return EngineCore(

@@ -9,22 +9,11 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from ostro.server.notes import noted
 from ostro.server.refusal import App, Message, Receive, Scope, Send
 
 logger = logging.getLogger("ostro.access")
-NOTES = (
-    "dialect", "model", "stream", "prompt_tokens", "cached_tokens", "completion_tokens", "finish_reason", "error",
-)  # fmt: skip
-"""What the application may add to the line of its request."""
-
 _LONGEST = 200
-
-
-def note(scope: Scope, **facts: str | int | float | bool | None) -> None:
-    """Add facts, named in `NOTES`, to the line of the request; None adds nothing. May be called until it has ended."""
-    assert set(facts) <= set(NOTES), f"the access log has no place for {set(facts) - set(NOTES)}"
-    kept = scope.setdefault("state", {}).setdefault("access_log", {})
-    kept.update({name: value for name, value in facts.items() if value is not None})
 
 
 class AccessLog:
@@ -91,7 +80,7 @@ class _Watched:
             "bytes": self._num_bytes,
             "incomplete": None if self._is_complete else True,
         }
-        made |= scope.get("state", {}).get("access_log", {})
+        made |= noted(scope)
         return {
             name: value[:_LONGEST] if isinstance(value, str) else value
             for name, value in made.items()

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from ostro.server.context import Handler, ServerContext, answered, fault_response
+from ostro.server.dialect import dialect_of
 from ostro.server.embedders import Embedders
 from ostro.server.errors import fault_of, http_fault
 from ostro.server.models import Models
@@ -21,6 +22,8 @@ from ostro.server.protection import protection
 from ostro.server.routes import ROUTES, ContextHandler
 from ostro.server.routes_status import status_router
 from ostro.server.settings import ServerSettings
+
+_NOT_FOUND = 404
 
 
 def create_app(models: Models, settings: ServerSettings | None = None, embedders: Embedders | None = None) -> FastAPI:
@@ -67,8 +70,22 @@ def _bound(handler: ContextHandler, context: ServerContext) -> Handler:
 async def _http_error(request: Request, error: Exception) -> Response:
     """No such route, or another method."""
     assert isinstance(error, HTTPException)
-    message = f"{error.detail}: {request.method} {request.url.path}."
-    return fault_response(request.scope, http_fault(error.status_code, message, error.headers))
+    return fault_response(request.scope, http_fault(error.status_code, _message(request, error), error.headers))
+
+
+def _message(request: Request, error: HTTPException) -> str:
+    """What was asked for, and where to look for what there is."""
+    path, allowed = request.url.path, (error.headers or {}).get("Allow")
+    if error.status_code == _NOT_FOUND and dialect_of(request.scope) == "anthropic":
+        return (
+            f"This server does not speak Anthropic's API, so there is no {path} here. Its clients reach the models by "
+            "OpenAI's: POST /v1/chat/completions."
+        )
+    if error.status_code == _NOT_FOUND:
+        return f"There is no {path} here. GET /openapi.json lists the routes of this server."
+    if allowed is not None:
+        return f"{path} takes {allowed}, not {request.method}."
+    return f"{error.detail}: {request.method} {path}."
 
 
 async def _any_error(request: Request, error: Exception) -> Response:

@@ -37,6 +37,7 @@ class Auth:
             else "No API key was given: send it as 'Authorization: Bearer KEY', or in the header api-key or x-api-key."
         )
         return await refuse(
+            scope,
             send,
             401,
             message,

@@ -16,7 +16,7 @@ from typing import Protocol
 from ostro.chat.answers import AnswerDelta, AnswerParser, CallDelta, TextDelta
 from ostro.chat.llama import LlamaFormat
 from ostro.chat.messages import AssistantMessage
-from ostro.chat.render import ChatFormat, choose_format
+from ostro.chat.render import ChatFormat, choose_format, named_format
 from ostro.chat.segments import Prompt
 from ostro.chat.tool_choice import ContentForm, call_grammar
 from ostro.engine.guided import Guided
@@ -158,7 +158,7 @@ async def start_chat(
 
     `max_tokens_limit` bounds the answer where the job does not; with `final_only` there are no events before its end.
     """
-    prepared = await asyncio.to_thread(_prepared, service.llm, job, max_tokens_limit)
+    prepared = await asyncio.to_thread(_prepared, service, job, max_tokens_limit)
     prompt, params = prepared.prompt, prepared.params
     generation = await service.submit(prompt, params, cache_salt=job.cache_salt, final_only=final_only)
     return Run(generation, service, params, prepared.reader, prompt, job.prefix)
@@ -181,30 +181,48 @@ class _Prepared:
     reader: Callable[[int], _Reader]
 
 
-def render_job(llm: LLM, job: ChatJob) -> Prompt:
+def render_job(service: ModelService, job: ChatJob) -> Prompt:
     """The prompt of a job: a model that must not call a tool is not told of any."""
     tools, builtin_tools = job.offered
-    form = _format(llm)
+    form = _required_format(service)
     if builtin_tools and not isinstance(form, LlamaFormat):
         raise FieldError(
             f"builtin_tools are those of Llama 3.1, and this model's prompt format is {form.name}: give tools.",
             param="builtin_tools",
         )
-    return llm.render(
+    return service.llm.render(
         job.messages,  # type: ignore[arg-type]
+        format=form,
         tools=tools or None,  # type: ignore[arg-type]
         builtin_tools=builtin_tools,
         safe_prompt=job.safe_prompt,
     )
 
 
-def _format(llm: LLM) -> ChatFormat:
+def chat_format(service: ModelService) -> ChatFormat:
+    """The prompt format of a model; PromptError for a base model, which has none."""
+    if service.chat_format is not None:
+        return named_format(service.chat_format)
+    llm = service.llm
     return choose_format(llm.tokenizer, llm.config.family, llm.tokenizer.chat_template)
 
 
-def _prepared(llm: LLM, job: ChatJob, max_tokens_limit: int | None) -> _Prepared:
+def _required_format(service: ModelService) -> ChatFormat:
+    try:
+        return chat_format(service)
+    except PromptError:
+        raise FieldError(
+            "This is a base model: it has no prompt format, so it goes on with texts and holds no conversation. Use "
+            "/v1/completions, or an instruct model. If it was trained for chats all the same, start the server with "
+            "--chat-format.",
+            param="model",
+            code="not_a_chat_model",
+        ) from None
+
+
+def _prepared(service: ModelService, job: ChatJob, max_tokens_limit: int | None) -> _Prepared:
     """Prompt, parameters and reader. Takes as long as the tokenizer, so it is no work for the event loop."""
-    prompt, form = render_job(llm, job), _format(llm)
+    llm, prompt, form = service.llm, render_job(service, job), chat_format(service)
     params = _with_choice(job, form, llm)
     return _Prepared(
         prompt, _limited(llm, prompt, params, max_tokens_limit), partial(_parser, llm.tokenizer, form, job, prompt)

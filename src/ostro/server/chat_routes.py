@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostro.server.access_log import note
 from ostro.server.chat_answer import ChatChunks, chat_completion
 from ostro.server.chat_engine import Run, start_chat
 from ostro.server.chat_jobs import chat_job
@@ -13,6 +12,7 @@ from ostro.server.chunks import Head, chunk_frames
 from ostro.server.context import ServerContext, json_answer
 from ostro.server.delivery import begun, whole
 from ostro.server.forms import CHAT_FORMS, CommonChat
+from ostro.server.notes import note
 from ostro.server.requests import ask
 from ostro.server.sampling import in_words_of
 from ostro.server.sse import EventStream, unless_gone

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from ostro.server.access_log import note
 from ostro.server.dialect import dialect_of
 from ostro.server.embedders import Embedders
 from ostro.server.errors import Fault, at_path, fault_of
 from ostro.server.models import Models
+from ostro.server.notes import note
 from ostro.server.openai.store import ResponseStore
 from ostro.server.refusal import Scope, headers_of
 from ostro.server.service import ModelService

@@ -8,9 +8,9 @@ from contextlib import aclosing, contextmanager
 from starlette.requests import Request
 
 from ostro.errors import OstroError
-from ostro.server.access_log import note
 from ostro.server.errors import fault_of
 from ostro.server.events import Choice, Event, Finish, Usage, gather
+from ostro.server.notes import note
 from ostro.server.refusal import Scope
 from ostro.server.sse import unless_gone
 

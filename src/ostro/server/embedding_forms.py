@@ -12,7 +12,9 @@ from ostro.server.dialect import Dialect
 from ostro.server.fields import Body, Honoured, Refused
 
 _ENCODING = Honoured("float: numbers; base64: little-endian float32.")
-_INPUT = Honoured("A text or a list of texts. Token ids are refused: they would be those of another vocabulary.")
+_INPUT = Honoured(
+    "A text, a list of texts, or token ids of cl100k_base, OpenAI's vocabulary, which are read as their text."
+)
 
 
 class EmbeddingFields(Body):

@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from ostro.embeddings import Embeddings
 from ostro.errors import RequestError
-from ostro.server.access_log import note
 from ostro.server.context import ServerContext, json_answer
 from ostro.server.embedding_forms import EMBEDDING_FORMS, CommonEmbedding, ImageEmbedding
 from ostro.server.errors import FieldError
+from ostro.server.notes import note
+from ostro.server.openai import cl100k
 from ostro.server.openai.prompts import prompts_of
 from ostro.server.requests import ask
 from ostro.server.sampling import agreed
@@ -31,7 +32,7 @@ async def embeddings(server: ServerContext, request: Request) -> Response:
     """Vectors of texts."""
     asked = await ask(request, CommonEmbedding, server.settings, EMBEDDING_FORMS)
     given = asked.given()
-    inputs = _texts(prompts_of(given["input"], server.settings, "input"))
+    inputs = await asyncio.to_thread(_texts, prompts_of(given["input"], server.settings, "input"))
     dimensions, name = agreed(given, "dimensions", "output_dimension")
     embedder = server.embedders.get(given.get("model"))
     note(request.scope, model=embedder.name)
@@ -61,16 +62,8 @@ async def image_embeddings(server: ServerContext, request: Request) -> Response:
 
 
 def _texts(inputs: list[str | list[int]]) -> list[str]:
-    """The inputs, which must be texts: clients of OpenAI send ids of its vocabularies, which mean other words here."""
-    texts = [each for each in inputs if isinstance(each, str)]
-    if len(texts) < len(inputs):
-        raise FieldError(
-            "input has token ids, and they are not those of the embedding models served here: send texts. LangChain's "
-            "OpenAIEmbeddings does with check_embedding_ctx_length=False.",
-            param="input",
-            code="unsupported_parameter",
-        )
-    return texts
+    """The inputs as texts: ids, where there are any, are those of OpenAI's embedding models."""
+    return [each if isinstance(each, str) else cl100k.decode(each, "input") for each in inputs]
 
 
 def embedding_body(made: Embeddings, model: str, encoding_format: str) -> dict[str, Any]:

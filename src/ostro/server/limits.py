@@ -32,7 +32,7 @@ class Concurrency:
         if scope["type"] != "http" or is_open(scope):
             return await self._app(scope, receive, send)
         if self._num_running >= self._most:
-            return await _refuse_for_now(send, f"The server works on {self._most} requests already.")
+            return await _refuse_for_now(scope, send, f"The server works on {self._most} requests already.")
         self._num_running += 1
         try:
             return await self._app(scope, receive, send)
@@ -61,14 +61,18 @@ class Bodies:
                 await self._read(body, scope)
         except _TooLarge:
             most = self._settings.max_body_bytes
-            return await _refuse(send, 413, f"The body is larger than the {most} bytes allowed.", "request_too_large")
+            return await _refuse(
+                scope, send, 413, f"The body is larger than the {most} bytes allowed.", "request_too_large"
+            )
         except _TooMany:
-            return await _refuse_for_now(send, "The bodies of all requests together take too much memory.")
+            return await _refuse_for_now(scope, send, "The bodies of all requests together take too much memory.")
         except TimeoutError:
             seconds = self._settings.body_seconds
-            return await _refuse(send, 408, f"The body did not arrive within {seconds:g} seconds.", "request_timeout")
+            return await _refuse(
+                scope, send, 408, f"The body did not arrive within {seconds:g} seconds.", "request_timeout"
+            )
         except RequestError as error:
-            return await _refuse(send, 400, str(error), "invalid_body")
+            return await _refuse(scope, send, 400, str(error), "invalid_body")
         except _Gone:
             return None
         finally:
@@ -144,12 +148,13 @@ class _Gone(Exception):  # noqa: N818
     pass
 
 
-async def _refuse(send: Send, status: int, message: str, code: str) -> None:
-    await refuse(send, status, message, type="invalid_request_error", code=code)
+async def _refuse(scope: Scope, send: Send, status: int, message: str, code: str) -> None:
+    await refuse(scope, send, status, message, type="invalid_request_error", code=code)
 
 
-async def _refuse_for_now(send: Send, message: str) -> None:
+async def _refuse_for_now(scope: Scope, send: Send, message: str) -> None:
     await refuse(
+        scope,
         send,
         429,
         f"{message} Try again in a moment.",

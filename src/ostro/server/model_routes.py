@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ostro.chat.fim import has_fim
-from ostro.errors import OstroError
+from ostro.errors import OstroError, PromptError
+from ostro.server.chat_engine import chat_format
 from ostro.server.context import ServerContext, json_answer
 from ostro.server.models import ModelCard
+from ostro.server.service import ModelService
 
 
 async def list_models(server: ServerContext, request: Request) -> Response:
@@ -41,9 +43,10 @@ async def info(server: ServerContext, request: Request) -> Response:
 
 
 _INFO = {"model_provider_name": "ostro"}
+_ABILITIES = ("completion_chat", "completion_fim", "function_calling", "fine_tuning", "vision")
 
 
-def card_body(card: ModelCard, *, chat: bool, fim: bool) -> dict[str, Any]:
+def card_body(card: ModelCard, *, chat: bool, tools: bool, fim: bool) -> dict[str, Any]:
     """A model as all clients read it; Mistral's need the type, the capabilities and a number in `created`."""
     return {
         "id": card.id,
@@ -57,13 +60,8 @@ def card_body(card: ModelCard, *, chat: bool, fim: bool) -> dict[str, Any]:
         "root": card.id,
         "parent": None,
         **({} if card.max_model_len is None else {"max_context_length": card.max_model_len}),
-        "capabilities": {
-            "completion_chat": chat,
-            "completion_fim": fim,
-            "function_calling": chat,
-            "fine_tuning": False,
-            "vision": False,
-        },
+        "capabilities": dict.fromkeys(_ABILITIES, False)
+        | {"completion_chat": chat, "completion_fim": fim, "function_calling": tools},
     }
 
 
@@ -71,11 +69,19 @@ async def _abilities(server: ServerContext, card: ModelCard) -> dict[str, bool]:
     """What a model can do, as far as it is known: one that is not loaded is taken for a chat model."""
     for service in server.models.services:
         if service.name == card.id:
-            try:
-                return {"chat": True, "fim": has_fim(service.llm.tokenizer)}
-            except OstroError:  # without a tokenizer it continues token ids and nothing else
-                return {"chat": False, "fim": False}
-    return {"chat": True, "fim": False}
+            return _abilities_of(service)
+    return {"chat": True, "tools": True, "fim": False}
+
+
+def _abilities_of(service: ModelService) -> dict[str, bool]:
+    try:
+        fim = has_fim(service.llm.tokenizer)
+    except OstroError:  # without a tokenizer it continues token ids and nothing else
+        return {"chat": False, "tools": False, "fim": False}
+    try:
+        return {"chat": True, "tools": chat_format(service).rules.tools, "fim": fim}
+    except PromptError:  # a base model
+        return {"chat": False, "tools": False, "fim": fim}
 
 
 def _embedder_card(name: str) -> dict[str, Any]:
@@ -90,5 +96,5 @@ def _embedder_card(name: str) -> dict[str, Any]:
         "permission": [],
         "root": name,
         "parent": None,
-        "capabilities": {},
+        "capabilities": dict.fromkeys(_ABILITIES, False),
     }

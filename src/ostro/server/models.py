@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ostro.chat import named_format
 from ostro.errors import OverloadedError, RequestError, ShuttingDownError, UnknownModelError
 from ostro.llm import LLM
 from ostro.llm.loading import weight_bytes
@@ -25,7 +26,8 @@ class ModelSpec:
     """A model that can be served: what clients call it, and what `LLM` loads. `options` are keyword arguments of `LLM`.
 
     `name` is the model's own by default. The `aliases` mean the same model; "*" is every name that nothing else has,
-    for clients whose model names are fixed.
+    for clients whose model names are fixed. `chat_format` names a prompt format in place of the model's own;
+    PromptError where there is none of that name.
 
     >>> ModelSpec(model="mistral-7b-instruct", aliases=("Mistral-small",)).name
     'mistral-7b-instruct'
@@ -35,8 +37,11 @@ class ModelSpec:
     name: str = ""
     aliases: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    chat_format: str | None = None
 
     def __post_init__(self) -> None:
+        if self.chat_format is not None:
+            named_format(self.chat_format)
         if not self.name:
             object.__setattr__(self, "name", _short_name(self.model))
 
@@ -210,7 +215,8 @@ class Models:
             kv_cache_bytes = self._kv_share(spec, weights, self.memory_budget)
             await self._make_room(spec, weights + kv_cache_bytes, self.memory_budget)
         llm = await asyncio.to_thread(self._load, spec, kv_cache_bytes)
-        loaded = _Loaded(ModelService(llm, spec.name, self._limits, self.metrics), _footprint(llm), time.monotonic())
+        service = ModelService(llm, spec.name, self._limits, self.metrics, chat_format=spec.chat_format)
+        loaded = _Loaded(service, _footprint(llm), time.monotonic())
         self._loaded[spec.name] = loaded
         return loaded
 

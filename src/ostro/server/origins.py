@@ -34,7 +34,7 @@ class Origins:
         problem = self._wrong_host(hosts) or self._wrong_origin(scope["method"], headers_of(scope, "origin"), hosts)
         if problem is None:
             return await self._app(scope, receive, send)
-        return await refuse(send, 403, problem, type="permission_error", code="forbidden_origin")
+        return await refuse(scope, send, 403, problem, type="permission_error", code="forbidden_origin")
 
     def _wrong_host(self, hosts: Sequence[str]) -> str | None:
         """None too without a Host header: HTTP/1.0 has none, and browsers always send one."""

@@ -6,6 +6,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
+from ostro.server.notes import note
+
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -25,9 +27,17 @@ def error_body(message: str, *, type: str, code: str, param: str | None = None) 
 
 
 async def refuse(
-    send: Send, status: int, message: str, *, type: str, code: str, headers: Mapping[str, str] | None = None
+    scope: Scope,
+    send: Send,
+    status: int,
+    message: str,
+    *,
+    type: str,
+    code: str,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send a whole response. What the client still sends of its body, the HTTP server reads and drops."""
+    note(scope, error=code)
     body = json.dumps(error_body(message, type=type, code=code)).encode()
     pairs = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     pairs += [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]

@@ -9,10 +9,10 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 
 from ostro.log import logger
-from ostro.server.access_log import note
 from ostro.server.dialect import Dialect, dialect_of
 from ostro.server.errors import FieldError
 from ostro.server.fields import Body, parse_json, read, shown, unknown_fields, wire_name
+from ostro.server.notes import note
 from ostro.server.settings import ServerSettings
 
 IGNORED_HEADER = "x-ostro-ignored-fields"

@@ -22,6 +22,7 @@ from ostro.server.settings import ServerSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _KEEP_ALIVE = 30  # seconds that an idle connection is kept: longer than clients keep theirs, so that they close first
+_UNFINISHED = "ASGI callable returned without completing response"
 _LAST = 2.0  # seconds after the grace time in which connections end
 
 
@@ -199,6 +200,8 @@ class _Relay(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, asyncio.CancelledError):
             return  # an answer that was cut off when the grace time had passed
+        if record.getMessage().startswith(_UNFINISHED):
+            return  # an answer that broke off: its line in the access log says why
         if error is None:
             logger.log(min(record.levelno, logging.WARNING), "%s", record.getMessage().strip())
         else:

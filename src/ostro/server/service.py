@@ -75,14 +75,23 @@ class _Ticket:
 class ModelService:
     """`llm` under the `name` that clients call it. `submit` may be called from any event loop; `close` ends it.
 
+    `chat_format` names a prompt format in place of the model's own (`ostro.chat.named_format`).
+
     The model stays usable by other threads, whose requests share the steps.
     """
 
     def __init__(
-        self, llm: LLM, name: str, limits: ServiceLimits | None = None, metrics: Metrics | None = None
+        self,
+        llm: LLM,
+        name: str,
+        limits: ServiceLimits | None = None,
+        metrics: Metrics | None = None,
+        *,
+        chat_format: str | None = None,
     ) -> None:
         self.llm = llm
         self.name = name
+        self.chat_format = chat_format
         self.limits = limits or ServiceLimits()
         self.metrics = metrics or Metrics()
         self._shared = llm.shared

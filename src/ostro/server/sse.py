@@ -18,6 +18,9 @@ from starlette.responses import Response
 from ostro.server.refusal import Receive, Scope, Send
 
 DONE = b"data: [DONE]\n\n"
+_LINGER_SECONDS = 0.5
+"""How long a broken connection stays open behind its last frame: a browser that sees the break before it has read that
+frame throws it away."""
 T = TypeVar("T")
 
 
@@ -44,7 +47,8 @@ class EventStream(Response):
 
     `frames` is iterated once, and `on_close` called at the end, whatever it was. The next frame is asked for when the
     last one has been handed over, so a slow reader slows it down. After a `BrokenStream` the connection is closed
-    without the final zero chunk, which tells the client that the answer is not whole.
+    without the final zero chunk, which tells the client that the answer is not whole; half a second later, or at once
+    where the client, which knows by then, closes it.
     """
 
     media_type = "text/event-stream"
@@ -87,6 +91,7 @@ class EventStream(Response):
             async for each in self._frames:
                 await send({"type": "http.response.body", "body": each, "more_body": True})
         except BrokenStream:
+            await asyncio.sleep(_LINGER_SECONDS)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -16,6 +16,7 @@ from ostro.server.context import ServerContext, json_answer
 from ostro.server.errors import FieldError
 from ostro.server.forms import CHAT_FORMS, CommonChat
 from ostro.server.requests import ask
+from ostro.server.service import ModelService
 from ostro.server.token_forms import Detokenize, Tokenize
 
 
@@ -25,7 +26,7 @@ async def tokenize(server: ServerContext, request: Request) -> Response:
     given = asked.given()
     _check_tokenize(given)
     service = await server.service(request, given.get("model"))
-    ids = await asyncio.to_thread(_ids, service.llm, given, server)
+    ids = await asyncio.to_thread(_ids, service, given, server)
     pieces = [_piece(service.llm, token_id) for token_id in ids]
     limit = service.llm.max_model_len
     body = {"model": service.name, "count": len(ids), "max_model_len": limit, "tokens": ids, "pieces": pieces}
@@ -55,7 +56,7 @@ async def render(server: ServerContext, request: Request) -> Response:
     given = asked.given()
     service = await server.service(request, given.get("model"))
     job = chat_job(given, service.llm.default_params, server.settings)
-    prompt = await asyncio.to_thread(render_job, service.llm, job)
+    prompt = await asyncio.to_thread(render_job, service, job)
     segments = [
         {"kind": each.kind, "origin": each.origin, "text": each.text, "token_ids": list(each.ids)}
         for each in prompt.segments
@@ -83,9 +84,10 @@ def _check_tokenize(given: Mapping[str, Any]) -> None:
                 raise FieldError(f"{other} says nothing of {name}: leave it out.", param=other)
 
 
-def _ids(llm: LLM, given: Mapping[str, Any], server: ServerContext) -> list[int]:
+def _ids(service: ModelService, given: Mapping[str, Any], server: ServerContext) -> list[int]:
+    llm = service.llm
     if "messages" in given:
-        return render_job(llm, chat_job(given, llm.default_params, server.settings)).token_ids
+        return render_job(service, chat_job(given, llm.default_params, server.settings)).token_ids
     if given.get("add_special_tokens", True):
         return llm.encode(given["prompt"]).token_ids
     return llm.tokenizer.encode(given["prompt"])

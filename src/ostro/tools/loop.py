@@ -98,5 +98,9 @@ def _as_model(model: LLM | ChatModel, params: SamplingParams | None, rendering: 
         return LocalModel(model, params, **rendering)
     if params is not None or rendering:
         given = "params" if params is not None else next(iter(rendering))
-        raise RequestError(f"{given} is for an LLM; give it to the model itself, which is another here.", param=given)
+        raise RequestError(
+            f"{given} of run_chat is for an LLM, and the model is another here; what an Endpoint sends is said where "
+            "it is made: Endpoint(url, name, params=...).",
+            param=given,
+        )
     return model

@@ -8,7 +8,22 @@ from typing import Any
 from azure.ai.inference import ChatCompletionsClient, EmbeddingsClient, load_client
 from azure.ai.inference import models as forms
 from azure.core.credentials import AzureKeyCredential
-from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, WEATHER, refused, run
+from report import (
+    ADDRESS,
+    COLOUR,
+    KEY,
+    MAX_TOKENS,
+    MODEL,
+    QUESTION,
+    RESULT,
+    WEATHER,
+    embedded,
+    reason,
+    refusals,
+    run,
+    streamed,
+    told,
+)
 
 GREEDY: dict[str, Any] = {"temperature": 0.0, "max_tokens": MAX_TOKENS}
 TOOLS = [
@@ -28,29 +43,11 @@ def messages(text: str = QUESTION) -> list[Any]:
 
 
 def chat() -> dict[str, Any]:
-    answer = client().complete(messages=messages(), model=MODEL, **GREEDY)
-    choice = answer.choices[0]
-    return {
-        "content": choice.message.content,
-        "finish_reason": str(getattr(choice.finish_reason, "value", choice.finish_reason)),
-        "completion_tokens": answer.usage.completion_tokens,
-        "prompt_tokens": answer.usage.prompt_tokens,
-    }
+    return told(client().complete(messages=messages(), model=MODEL, **GREEDY))
 
 
 def stream() -> dict[str, Any]:
-    pieces, reasons, usage = [], [], None
-    for update in client().complete(messages=messages(), model=MODEL, stream=True, **GREEDY):
-        usage = update.usage or usage
-        for choice in update.choices:
-            pieces.append((choice.delta and choice.delta.content) or "")
-            if choice.finish_reason:
-                reasons.append(str(getattr(choice.finish_reason, "value", choice.finish_reason)))
-    return {
-        "content": "".join(pieces),
-        "finish_reason": reasons,
-        "completion_tokens": usage.completion_tokens if usage else None,
-    }
+    return streamed(client().complete(messages=messages(), model=MODEL, stream=True, **GREEDY))
 
 
 def tools() -> dict[str, Any]:
@@ -64,7 +61,7 @@ def tools() -> dict[str, Any]:
     second = client().complete(messages=talk, tool_choice="none", **asked).choices[0]
     return {
         "calls": [[call.id, call.function.name, json.loads(call.function.arguments)] for call in calls],
-        "finish_reason": str(getattr(first.finish_reason, "value", first.finish_reason)),
+        "finish_reason": reason(first),
         "answer": second.message.content,
     }
 
@@ -98,12 +95,7 @@ def schema() -> dict[str, Any]:
 
 def embed() -> dict[str, Any]:
     embedder = EmbeddingsClient(ADDRESS, AzureKeyCredential(KEY), retry_total=0)
-    found = embedder.embed(input=["one", "two", "three"], model=MODEL)
-    return {
-        "vectors": [item.embedding for item in found.data],
-        "indexes": [item.index for item in found.data],
-        "prompt_tokens": found.usage.prompt_tokens,
-    }
+    return embedded(embedder.embed(input=["one", "two", "three"], model=MODEL))
 
 
 def info() -> dict[str, Any]:
@@ -122,24 +114,10 @@ def safe_prompt() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> dict[str, Any]:
-        given: dict[str, Any] = {"model": MODEL, "max_tokens": 2, **options}
-        return refused(lambda: client(path, key).complete(messages=messages(text), **given))
+    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> Any:
+        return client(path, key).complete(messages=messages(text), **{"model": MODEL, "max_tokens": 2, **options})
 
-    def streamed() -> Any:
-        return list(client().complete(messages=messages(), model="fails-midstream", stream=True))
-
-    return {
-        "400": ask(temperature=9.0),
-        "401": ask(key="wrong"),
-        "404": ask(model="no-such-model"),
-        "413": ask(text=TOO_LARGE),
-        "422": ask("/mistral", temperature=9.0),
-        "429": ask(model="fails-429"),
-        "503": ask(model="fails-503"),
-        "context": ask(text=TOO_LONG),
-        "midstream": refused(streamed),
-    }
+    return refusals(ask, lambda: list(client().complete(messages=messages(), model="fails-midstream", stream=True)))
 
 
 run(

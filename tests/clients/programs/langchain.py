@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+import litellm
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage, ToolMessage
 from langchain_mistralai import ChatMistralAI, MistralAIEmbeddings
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, TOOL, refused, run
+from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOOL, refusals, run
 
 WRONG = {"max_tokens": -1}  # a wrong temperature langchain-mistralai sees itself
 TALK = [SystemMessage("Be brief."), HumanMessage(QUESTION)]
@@ -83,29 +86,25 @@ def openai_embed() -> dict[str, Any]:
     return embed(OpenAIEmbeddings(model=MODEL, api_key=KEY, base_url=f"{ADDRESS}/v1", check_embedding_ctx_length=False))
 
 
+def openai_embed_ids() -> dict[str, Any]:
+    """As it is by default: as token ids, by tiktoken's vocabulary, which litellm brings along."""
+    os.environ["TIKTOKEN_CACHE_DIR"] = str(Path(litellm.__file__).parent / "litellm_core_utils" / "tokenizers")
+    return embed(OpenAIEmbeddings(model=MODEL, api_key=KEY, base_url=f"{ADDRESS}/v1"))
+
+
 def mistral_embed() -> dict[str, Any]:
     return embed(MistralAIEmbeddings(model=MODEL, api_key=KEY, endpoint=f"{ADDRESS}/v1/"))
 
 
 def errors(make: Any) -> dict[str, Any]:
-    def ask(text: str = QUESTION, **options: Any) -> dict[str, Any]:
-        return refused(lambda: make(**options).invoke([HumanMessage(text)]))
+    def ask(text: str = QUESTION, **options: Any) -> Any:
+        return make(**options).invoke([HumanMessage(text)])
 
-    return {
-        "400": ask(**WRONG),
-        "401": ask(key="wrong"),
-        "404": ask(model="no-such-model"),
-        "413": ask(TOO_LARGE),
-        "422": ask(path="/mistral", **WRONG),
-        "429": ask(model="fails-429"),
-        "503": ask(model="fails-503"),
-        "context": ask(TOO_LONG),
-        "midstream": refused(lambda: list(make(model="fails-midstream").stream(TALK))),
-    }
+    return refusals(ask, lambda: list(make(model="fails-midstream").stream(TALK)), WRONG)
 
 
 both: dict[str, Any] = {}
 for name, made in (("openai", openai_chat), ("mistral", mistral_chat)):
     for scenario in (chat, stream, tools, tools_stream, schema, errors):
         both[f"{name}_{scenario.__name__}"] = lambda made=made, scenario=scenario: scenario(made)
-run(openai_embed=openai_embed, mistral_embed=mistral_embed, **both)
+run(openai_embed=openai_embed, openai_embed_ids=openai_embed_ids, mistral_embed=mistral_embed, **both)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import litellm
-from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, TOOL, refused, run
+from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOOL, refusals, run, streamed, told
 
 TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTION}]
 ROUTES = {"openai": "/v1", "mistral": "/v1", "hosted_vllm": "/v1", "azure_ai": ""}
@@ -21,22 +21,13 @@ def ask(route: str, messages: list[Any], model: str = MODEL, path: str = "", **o
 
 
 def chat(route: str) -> dict[str, Any]:
-    answer = ask(route, TALK)
-    return {
-        "content": answer.choices[0].message.content,
-        "finish_reason": answer.choices[0].finish_reason,
-        "completion_tokens": answer.usage.completion_tokens,
-        "prompt_tokens": answer.usage.prompt_tokens,
-    }
+    return told(ask(route, TALK))
 
 
 def stream(route: str) -> dict[str, Any]:
-    pieces, reasons = [], []
-    for chunk in ask(route, TALK, stream=True):
-        pieces.append(chunk.choices[0].delta.content or "")
-        if chunk.choices[0].finish_reason:
-            reasons.append(chunk.choices[0].finish_reason)
-    return {"content": "".join(pieces), "finish_reason": reasons}
+    found = streamed(ask(route, TALK, stream=True))
+    del found["completion_tokens"]  # litellm keeps the usage of a stream to itself unless it is asked for
+    return found
 
 
 def tools(route: str) -> dict[str, Any]:
@@ -66,20 +57,10 @@ def embed() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def tried(text: str = QUESTION, **options: Any) -> dict[str, Any]:
-        return refused(lambda: ask("openai", [{"role": "user", "content": text}], **options))
+    def tried(text: str = QUESTION, key: str = KEY, **options: Any) -> Any:
+        return ask("openai", [{"role": "user", "content": text}], api_key=key, **options)
 
-    return {
-        "400": tried(temperature=9.0),
-        "401": tried(api_key="wrong"),
-        "404": tried(model="no-such-model"),
-        "413": tried(TOO_LARGE),
-        "422": tried(path="/mistral", temperature=9.0),
-        "429": tried(model="fails-429"),
-        "503": tried(model="fails-503"),
-        "context": tried(TOO_LONG),
-        "midstream": refused(lambda: list(ask("openai", TALK, model="fails-midstream", stream=True))),
-    }
+    return refusals(tried, lambda: list(ask("openai", TALK, model="fails-midstream", stream=True)))
 
 
 every: dict[str, Any] = {f"chat_{route}": lambda route=route: chat(route) for route in ROUTES}

@@ -8,7 +8,21 @@ from typing import Any
 
 from mistralai.client import MistralClient
 from mistralai.models.chat_completion import ChatMessage
-from report import ADDRESS, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, TOOL, refused, run
+from report import (
+    ADDRESS,
+    KEY,
+    MAX_TOKENS,
+    MODEL,
+    QUESTION,
+    RESULT,
+    TOOL,
+    embedded,
+    reason,
+    refusals,
+    run,
+    streamed,
+    told,
+)
 
 VERSION = tuple(map(int, version("mistralai").split(".")))
 GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0.0, "max_tokens": MAX_TOKENS}
@@ -22,33 +36,12 @@ def messages(text: str = QUESTION) -> list[ChatMessage]:
     return [ChatMessage(role="system", content="Be brief."), ChatMessage(role="user", content=text)]
 
 
-def reason(choice: Any) -> str:
-    return str(getattr(choice.finish_reason, "value", choice.finish_reason))
-
-
 def chat() -> dict[str, Any]:
-    answer = client().chat(messages=messages(), **GREEDY)
-    choice = answer.choices[0]
-    return {
-        "content": choice.message.content,
-        "finish_reason": reason(choice),
-        "completion_tokens": answer.usage.completion_tokens,
-        "prompt_tokens": answer.usage.prompt_tokens,
-    }
+    return told(client().chat(messages=messages(), **GREEDY))
 
 
 def stream() -> dict[str, Any]:
-    pieces, reasons, usage = [], [], None
-    for chunk in client().chat_stream(messages=messages(), **GREEDY):
-        usage = getattr(chunk, "usage", None) or usage
-        pieces.append(chunk.choices[0].delta.content or "")
-        if chunk.choices[0].finish_reason:
-            reasons.append(reason(chunk.choices[0]))
-    return {
-        "content": "".join(pieces),
-        "finish_reason": reasons,
-        "completion_tokens": usage.completion_tokens if usage else None,
-    }
+    return streamed(client().chat_stream(messages=messages(), **GREEDY))
 
 
 def tools() -> dict[str, Any]:
@@ -80,12 +73,7 @@ def tools_stream() -> dict[str, Any]:
 
 
 def embed() -> dict[str, Any]:
-    found = client().embeddings(model=MODEL, input=["one", "two", "three"])
-    return {
-        "vectors": [item.embedding for item in found.data],
-        "indexes": [item.index for item in found.data],
-        "prompt_tokens": found.usage.prompt_tokens,
-    }
+    return embedded(client().embeddings(model=MODEL, input=["one", "two", "three"]))
 
 
 def models() -> dict[str, Any]:
@@ -108,21 +96,10 @@ def fim() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> dict[str, Any]:
-        given: dict[str, Any] = {"model": MODEL, "max_tokens": 2, **options}
-        return refused(lambda: client(path, key).chat(messages=messages(text), **given))
+    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> Any:
+        return client(path, key).chat(messages=messages(text), **{"model": MODEL, "max_tokens": 2, **options})
 
-    return {
-        "400": ask(temperature=9.0),
-        "401": ask(key="wrong"),
-        "404": ask(model="no-such-model"),
-        "413": ask(text=TOO_LARGE),
-        "422": ask("/mistral", temperature=9.0),
-        "429": ask(model="fails-429"),
-        "503": ask(model="fails-503"),
-        "context": ask(text=TOO_LONG),
-        "midstream": refused(lambda: list(client().chat_stream(messages=messages(), model="fails-midstream"))),
-    }
+    return refusals(ask, lambda: list(client().chat_stream(messages=messages(), model="fails-midstream")))
 
 
 scenarios: dict[str, Any] = {"chat": chat, "stream": stream, "embed": embed, "models": models, "errors": errors}

@@ -5,7 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, TOOL, refused, run
+from report import (
+    ADDRESS,
+    COLOUR,
+    KEY,
+    MAX_TOKENS,
+    MODEL,
+    QUESTION,
+    RESULT,
+    TOOL,
+    embedded,
+    refusals,
+    run,
+    streamed,
+    told,
+)
 
 try:
     from mistralai import Mistral
@@ -24,24 +38,11 @@ def messages(text: str = QUESTION) -> list[dict[str, Any]]:
 
 
 def chat() -> dict[str, Any]:
-    answer = client().chat.complete(messages=messages(), **GREEDY)
-    choice = answer.choices[0]
-    return {
-        "content": choice.message.content,
-        "finish_reason": str(choice.finish_reason),
-        "completion_tokens": answer.usage.completion_tokens,
-        "prompt_tokens": answer.usage.prompt_tokens,
-    }
+    return told(client().chat.complete(messages=messages(), **GREEDY))
 
 
 def stream() -> dict[str, Any]:
-    pieces, reasons, usage = [], [], None
-    for event in client().chat.stream(messages=messages(), **GREEDY):
-        usage = event.data.usage or usage
-        pieces.append(event.data.choices[0].delta.content or "")
-        if event.data.choices[0].finish_reason:
-            reasons.append(str(event.data.choices[0].finish_reason))
-    return {"content": "".join(pieces), "finish_reason": reasons, "completion_tokens": usage.completion_tokens}
+    return streamed(event.data for event in client().chat.stream(messages=messages(), **GREEDY))
 
 
 def tools() -> dict[str, Any]:
@@ -84,12 +85,7 @@ def prefix() -> dict[str, Any]:
 
 
 def embed() -> dict[str, Any]:
-    found = client().embeddings.create(model=MODEL, inputs=["one", "two", "three"])
-    return {
-        "vectors": [item.embedding for item in found.data],
-        "indexes": [item.index for item in found.data],
-        "prompt_tokens": found.usage.prompt_tokens,
-    }
+    return embedded(client().embeddings.create(model=MODEL, inputs=["one", "two", "three"]))
 
 
 def models() -> dict[str, Any]:
@@ -112,21 +108,11 @@ def fim() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> dict[str, Any]:
+    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> Any:
         given = {"model": MODEL, "max_tokens": 2, **options}
-        return refused(lambda: client(path, key).chat.complete(messages=messages(text), **given))
+        return client(path, key).chat.complete(messages=messages(text), **given)
 
-    return {
-        "400": ask(temperature=9.0),
-        "401": ask(key="wrong"),
-        "404": ask(model="no-such-model"),
-        "413": ask(text=TOO_LARGE),
-        "422": ask("/mistral", temperature=9.0),
-        "429": ask(model="fails-429"),
-        "503": ask(model="fails-503"),
-        "context": ask(text=TOO_LONG),
-        "midstream": refused(lambda: list(client().chat.stream(messages=messages(), model="fails-midstream"))),
-    }
+    return refusals(ask, lambda: list(client().chat.stream(messages=messages(), model="fails-midstream")))
 
 
 run(

@@ -6,7 +6,21 @@ import json
 from typing import Any
 
 import openai
-from report import ADDRESS, COLOUR, KEY, MAX_TOKENS, MODEL, QUESTION, RESULT, TOO_LARGE, TOO_LONG, TOOL, refused, run
+from report import (
+    ADDRESS,
+    COLOUR,
+    KEY,
+    MAX_TOKENS,
+    MODEL,
+    QUESTION,
+    RESULT,
+    TOOL,
+    embedded,
+    refusals,
+    run,
+    streamed,
+    told,
+)
 
 GREEDY: dict[str, Any] = {"model": MODEL, "temperature": 0.0, "max_tokens": MAX_TOKENS}
 
@@ -19,40 +33,18 @@ def messages(text: str = QUESTION) -> list[Any]:
     return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]
 
 
-def plain(answer: Any) -> dict[str, Any]:
-    choice = answer.choices[0]
-    return {
-        "content": choice.message.content,
-        "finish_reason": choice.finish_reason,
-        "completion_tokens": answer.usage.completion_tokens,
-        "prompt_tokens": answer.usage.prompt_tokens,
-    }
-
-
 def chat() -> dict[str, Any]:
-    return plain(client().chat.completions.create(messages=messages(), **GREEDY))
+    return told(client().chat.completions.create(messages=messages(), **GREEDY))
 
 
 def azure() -> dict[str, Any]:
     own = openai.AzureOpenAI(api_key=KEY, azure_endpoint=ADDRESS, api_version="2024-06-01", max_retries=0, timeout=300)
-    return plain(own.chat.completions.create(messages=messages(), **GREEDY))
+    return told(own.chat.completions.create(messages=messages(), **GREEDY))
 
 
 def stream() -> dict[str, Any]:
-    pieces, reasons, usage = [], [], None
-    for chunk in client().chat.completions.create(
-        messages=messages(), stream=True, stream_options={"include_usage": True}, **GREEDY
-    ):
-        usage = chunk.usage or usage
-        for choice in chunk.choices:
-            pieces.append(choice.delta.content or "")
-            if choice.finish_reason:
-                reasons.append(choice.finish_reason)
-    return {
-        "content": "".join(pieces),
-        "finish_reason": reasons,
-        "completion_tokens": usage.completion_tokens if usage else None,
-    }
+    asked: Any = {"stream": True, "stream_options": {"include_usage": True}, **GREEDY}
+    return streamed(client().chat.completions.create(messages=messages(), **asked))
 
 
 def tools() -> dict[str, Any]:
@@ -96,12 +88,7 @@ def embed() -> dict[str, Any]:
     """In base64, which is this client's default, and as numbers."""
     found = client().embeddings.create(model=MODEL, input=["one", "two", "three"])
     again = client().embeddings.create(model=MODEL, input=["one", "two", "three"], encoding_format="float")
-    return {
-        "vectors": [item.embedding for item in found.data],
-        "again": [item.embedding for item in again.data],
-        "indexes": [item.index for item in found.data],
-        "prompt_tokens": found.usage.prompt_tokens,
-    }
+    return {**embedded(found), "again": embedded(again)["vectors"]}
 
 
 def completion() -> dict[str, Any]:
@@ -133,24 +120,14 @@ def models() -> dict[str, Any]:
 
 
 def errors() -> dict[str, Any]:
-    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> dict[str, Any]:
+    def ask(path: str = "", key: str = KEY, text: str = QUESTION, **options: Any) -> Any:
         given: Any = {"model": MODEL, "max_tokens": 2, **options}
-        return refused(lambda: client(path, key).chat.completions.create(messages=messages(text), **given))
+        return client(path, key).chat.completions.create(messages=messages(text), **given)
 
-    def streamed() -> Any:
+    def broken() -> Any:
         return list(client().chat.completions.create(messages=messages(), model="fails-midstream", stream=True))
 
-    return {
-        "400": ask(temperature=9.0),
-        "401": ask(key="wrong"),
-        "404": ask(model="no-such-model"),
-        "413": ask(text=TOO_LARGE),
-        "422": ask("/mistral", temperature=9.0),
-        "429": ask(model="fails-429"),
-        "503": ask(model="fails-503"),
-        "context": ask(text=TOO_LONG),
-        "midstream": refused(streamed),
-    }
+    return refusals(ask, broken)
 
 
 run(

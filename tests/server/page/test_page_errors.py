@@ -134,3 +134,14 @@ def test_a_server_without_models(blank: Page, fake: FakeServer) -> None:
     blank.open()
     blank.wait_text(".banner", "ostro serve MODEL")
     assert blank.text("#model option") == "No model"
+
+
+def test_models_that_cannot_chat_are_not_offered(blank: Page, fake: FakeServer) -> None:
+    fake.not_for_chat = ["an-embedding-model", "a-base-model"]
+    blank.open()
+    blank.wait_text("#model option", fake.models[0])
+    assert blank.texts("#model option") == fake.models
+    fake.models = []
+    blank.enter()
+    blank.wait_text("#banners", "no model for chat")
+    assert not blank.find("#model select").is_enabled()

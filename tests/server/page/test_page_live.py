@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from page_browser import Page
+from scripted import Script, ScriptedService, scripted_server
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.keys import Keys
 from serving import serving
 from tiny_chat import save_chat_model
 
 from ostro import LLM
+from ostro.errors import EngineError
 from ostro.server.app import create_app
 from ostro.server.models import Models
 from ostro.server.service import ModelService
@@ -100,3 +102,14 @@ def test_a_comparison(page: Page) -> None:
     page.ask("Hello")
     rows = [row.split() for row in page.texts(".figures tbody tr")]
     assert [row[5] for row in rows] == ["24", "24"]
+
+
+def test_why_an_answer_broke_off_is_read(chromium: Chrome) -> None:
+    """A browser that sees a connection break before it has read the last event throws the event away."""
+    failing = Script("Once upon a time there was", failure=EngineError("The engine broke."), after=4)
+    with scripted_server(ScriptedService(failing)) as address:
+        page = Page(chromium, f"{address.rstrip('/')}/").open()
+        page.ask("Hello")
+        page.wait_text(".error-card", "The engine broke.")
+        assert "Once upon" in page.text(".from-assistant .markdown")
+    page.log()

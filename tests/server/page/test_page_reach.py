@@ -227,6 +227,7 @@ def test_on_a_phone(blank: Page, fake: FakeServer, width: int) -> None:
     page.click("#open-nav")
     page.click("#new-compare")
     assert not page.find("#nav").is_displayed()
+    assert page.js("return document.getElementById('scroll').scrollTop") == 0
     page.ask("Hello")
     assert not page.check("isTooWide()")
 

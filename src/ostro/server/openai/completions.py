@@ -15,7 +15,6 @@ from ostro.chat.fim import fim_prompt
 from ostro.chat.segments import Prompt
 from ostro.engine.params import SamplingParams
 from ostro.llm import LLM
-from ostro.server.access_log import note
 from ostro.server.chat_engine import Run, start_text
 from ostro.server.chunks import Head, chunk_frames
 from ostro.server.context import ServerContext, json_answer
@@ -23,6 +22,7 @@ from ostro.server.delivery import begun, whole
 from ostro.server.errors import FieldError
 from ostro.server.events import Call, Choice, Event, Text, Usage, gather
 from ostro.server.jobs import TextJob
+from ostro.server.notes import note
 from ostro.server.openai.completion_answer import CompletionChunks, completion_body
 from ostro.server.openai.forms import OpenAICompletion
 from ostro.server.openai.prompts import prompts_of

@@ -12,7 +12,6 @@ from starlette.responses import Response
 
 from ostro.chat.messages import AssistantMessage, Message, SystemMessage, ToolCall
 from ostro.engine.params import SamplingParams
-from ostro.server.access_log import note
 from ostro.server.chat_engine import start_chat
 from ostro.server.chat_jobs import tool_choice_of, tools_of, without_nulls
 from ostro.server.context import ServerContext, json_answer, owner_of
@@ -20,6 +19,7 @@ from ostro.server.delivery import begun, whole_events
 from ostro.server.errors import FieldError, NotStoredError
 from ostro.server.fields import shown
 from ostro.server.jobs import ChatJob
+from ostro.server.notes import note
 from ostro.server.openai.response_body import ResponseBody
 from ostro.server.openai.response_events import ResponseWriter, response_frames
 from ostro.server.openai.response_forms import OpenAIResponse

@@ -33,12 +33,12 @@ const KINDS = {
   504: "unavailable",
 };
 
-/** The models that are served: [{id, ...}]. */
+/** The models to talk with: [{id, ...}]; those that say of themselves that they cannot chat are left out. */
 export async function listModels() {
   const response = await request("v1/models");
   try {
     const { data } = await response.json();
-    return data.filter((card) => typeof card.id === "string");
+    return data.filter((card) => typeof card.id === "string" && card.capabilities?.completion_chat !== false);
   } catch {
     throw new ApiError("protocol", { text: "GET v1/models" });
   }

@@ -77,6 +77,7 @@ export class CompareView {
       if (settings.system.trim()) parts.push(t("compare.hasSystem"));
       if (settings.tools.trim()) parts.push(t("compare.hasTools"));
       this.summaries[side].textContent = parts.length ? parts.join(" · ") : t("compare.defaults");
+      this.summaries[side].classList.toggle("is-default", !parts.length);
     });
   }
 

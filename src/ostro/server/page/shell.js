@@ -206,7 +206,8 @@ export class Shell {
 
   scroll(toEnd = false) {
     if (toEnd) this.isFollowing = true;
-    if (this.isFollowing) this.scroller.scrollTop = this.scroller.scrollHeight;
+    const isEmpty = this.scroller.querySelector(".welcome") !== null; // which is read from its beginning
+    if (this.isFollowing) this.scroller.scrollTop = isEmpty ? 0 : this.scroller.scrollHeight;
     this.showLatest();
   }
 

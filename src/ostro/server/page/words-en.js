@@ -203,7 +203,7 @@ export const EN = {
   "banner.gone": "The server cannot be reached. Trying again…",
   "banner.back": "The server is back.",
   "banner.models": "The list of models could not be loaded: {problem}",
-  "banner.noModels": "The server has no model. Start it with one: ostro serve MODEL",
+  "banner.noModels": "The server has no model for chat. Start it with one: ostro serve MODEL",
   "banner.full": "This browser's storage is full: what is new is not kept. Export conversations, and delete some.",
   "banner.noStorage": "This browser does not let the page keep anything: conversations are lost when it is closed.",
 

@@ -198,7 +198,7 @@ export const KO = {
   "banner.gone": "서버에 연결할 수 없습니다. 다시 시도하는 중…",
   "banner.back": "서버에 다시 연결되었습니다.",
   "banner.models": "모델 목록을 불러오지 못했습니다: {problem}",
-  "banner.noModels": "서버에 모델이 없습니다. 모델과 함께 시작하세요: ostro serve MODEL",
+  "banner.noModels": "서버에 대화할 수 있는 모델이 없습니다. 그런 모델과 함께 시작하세요: ostro serve MODEL",
   "banner.full": "브라우저 저장 공간이 가득 차서 새 내용이 저장되지 않습니다. 대화를 내보낸 뒤 일부를 삭제하세요.",
   "banner.noStorage": "이 브라우저는 저장을 허용하지 않습니다. 페이지를 닫으면 대화가 사라집니다.",
 
