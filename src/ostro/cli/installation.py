@@ -14,6 +14,8 @@ REQUIRED = (
 )  # fmt: skip
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "torch": ("torch", "safetensors"),
+    "train": ("torch", "safetensors", "pyyaml", "jsonschema"),
+    "parquet": ("pyarrow",),
     "embeddings": ("wordllama",),
     "plot": ("matplotlib",),
 }
