@@ -28,7 +28,7 @@ class Letters(TextEmbedder):
     def tokenize(self, text: str) -> list[int]:
         return [ord(letter) for letter in text]
 
-    def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
+    def _vectors(self, sequences: Sequence[list[int]], _: object) -> Float32:
         self.seen = [list(ids) for ids in sequences]
         return np.array([np.bincount(np.array(ids) % 8, minlength=8) for ids in sequences], np.float32)
 
@@ -44,6 +44,31 @@ def test_texts_and_ids_get_the_special_tokens_once() -> None:
     assert made.num_tokens == [5, 5, 5, 5]
     assert made.truncated == [False] * 4
     assert all(row.tobytes() == made.vectors[0].tobytes() for row in made.vectors)
+
+
+def test_texts_are_computed_some_at_a_time_and_may_be_given_up() -> None:
+    texts = ["a" * length for length in (200, 200, 113, 600, 1, 2)]
+    embedder = Letters(Frame(), max_tokens=None)
+    groups: list[list[int]] = []
+    compute = embedder._vectors
+
+    def watched(sequences: Sequence[list[int]], on_step: object) -> Float32:
+        groups.append([len(ids) for ids in sequences])
+        return compute(sequences, on_step)
+
+    embedder._vectors = watched  # type: ignore[method-assign]
+    assert embedder.embed(texts).num_tokens == [len(text) for text in texts]
+    assert groups == [[200, 200], [113], [600], [1, 2]]
+    groups.clear()
+    steps = iter(range(len(texts) + 2))
+
+    def on_step() -> None:
+        if next(steps, None) is None:
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        embedder.embed(texts, on_step=on_step)
+    assert groups == [[200, 200], [113]]
 
 
 def test_ids_that_only_begin_like_special_tokens() -> None:
@@ -129,7 +154,7 @@ def test_nothing_to_embed() -> None:
 
 def test_a_vector_without_a_direction() -> None:
     class Zeros(Letters):
-        def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
+        def _vectors(self, sequences: Sequence[list[int]], _: object) -> Float32:
             return np.array([[1, 0], [0, 0], [np.nan, 1]], np.float32)[: len(sequences)]
 
     with pytest.raises(RequestError, match="Input 1 has a vector of length 0"):

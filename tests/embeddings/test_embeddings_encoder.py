@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_encoders import CLS, FAMILIES, SEP, TEXTS, WORDPIECE, hidden_states, save_embedder, write_json
 
 from ostro.embeddings import open_embedder
-from ostro.embeddings.encoder import ROWS_AT_ONCE
+from ostro.embeddings.base import TOKENS_AT_ONCE
 from ostro.errors import InputLengthError, RequestError
 
 LONG = "the cat sat on the mat in the tower of paris " * 20  # beyond the distances that MPNet tells apart
@@ -64,7 +64,7 @@ def test_the_same_bits_alone_batched_and_on_any_number_of_threads(
     folder, _ = saved[family]
     one, two = open_embedder(folder, num_threads=1), open_embedder(folder, num_threads=2)
     texts = [*TEXTS, LONG] * 14
-    assert sum(one.embed(texts).num_tokens) > ROWS_AT_ONCE
+    assert sum(one.embed(texts).num_tokens) > TOKENS_AT_ONCE
     together = two.embed(texts).vectors
     assert one.embed(texts).vectors.tobytes() == together.tobytes()
     for index, text in enumerate(texts[:5]):

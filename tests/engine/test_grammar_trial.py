@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -169,6 +170,41 @@ def test_grammars_are_kept_and_forgotten(grammars: Grammars, monkeypatch: pytest
     # The first was used again before there were too many, so the second was the one to go.
     assert len(tried) == MAX_COMPILED + 2
     assert "choice 1" in tried[-1]
+
+
+def test_a_grammar_that_is_held_is_not_compiled_again(grammars: Grammars, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr("ostro.engine.grammar.trial", lambda source, **_: tried.append(source))
+    held = grammars.compile(Guided(choice=["held"]))
+    for n in range(MAX_COMPILED + 1):
+        grammars.compile(Guided(choice=[f"other {n}"]))
+    count = len(tried)
+    assert grammars.compile(Guided(choice=["held"])) is held
+    assert len(tried) == count
+
+
+def test_of_many_that_ask_for_the_same_grammar_one_compiles_it(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    all_came = threading.Barrier(9)
+
+    def slow_trial(source: str, **_: object) -> None:
+        tried.append(source)
+        time.sleep(0.05)
+
+    def compile_one() -> None:
+        all_came.wait()
+        grammars.compile(Guided(choice=["the same"]))
+
+    monkeypatch.setattr("ostro.engine.grammar.trial", slow_trial)
+    threads = [threading.Thread(target=compile_one) for _ in range(9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(tried) == 1
+    assert not grammars._compiling
 
 
 def test_several_threads_may_compile(grammars: Grammars) -> None:

@@ -151,12 +151,13 @@ def test_kept_responses_can_be_read_and_forgotten(address: str) -> None:
 
 def test_another_key_does_not_see_a_response(service: ScriptedService) -> None:
     with scripted_server(service, api_keys=["key-one", "key-two"]) as address:
-        one, two = ({"authorization": f"Bearer key-{name}"} for name in ("one", "two"))
-        made = httpx.post(f"{address}{PATH}", json={"input": "Hello"}, headers=one).json()
-        url = f"{address}{PATH}/{made['id']}"
-        assert httpx.get(url, headers=one).status_code == 200
-        assert httpx.get(url, headers={"api-key": "key-one"}).status_code == 200
-        assert httpx.get(url, headers=two).status_code == 404
+        for scheme in ("Bearer", "bearer", "BEARER "):
+            one, two = ({"authorization": f"{scheme} key-{name}"} for name in ("one", "two"))
+            made = httpx.post(f"{address}{PATH}", json={"input": "Hello"}, headers=one).json()
+            url = f"{address}{PATH}/{made['id']}"
+            assert httpx.get(url, headers=one).status_code == 200
+            assert httpx.get(url, headers={"api-key": "key-one"}).status_code == 200
+            assert httpx.get(url, headers=two).status_code == 404
 
 
 def test_an_answer_cut_short_is_incomplete(address: str) -> None:

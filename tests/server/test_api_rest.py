@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from scripted import Script, ScriptedService, scripted_server
 
 from ostro.embeddings import Embeddings
 from ostro.errors import InputLengthError, RequestError
-from ostro.server.embedders import Embedders
+from ostro.server.embedders import AT_ONCE, Embedders
 from ostro.server.openai import cl100k
 from ostro.server.openapi import document
 from ostro.server.routes import ROUTES
@@ -32,7 +34,7 @@ class Letters:
     def __init__(self, name: str = "letters") -> None:
         self.name = name
 
-    def embed(self, inputs: Any, *, input_type: str, dimensions: int | None, truncate: bool) -> Embeddings:
+    def embed(self, inputs: Any, *, input_type: str, dimensions: int | None, truncate: bool, **_: Any) -> Embeddings:
         if dimensions not in (None, 2, 3):
             raise RequestError(f"dimensions must be 2 or 3, not {dimensions}.", param="dimensions")
         for index, text in enumerate(inputs):
@@ -49,6 +51,46 @@ def client() -> Iterator[httpx.Client]:
     service = ScriptedService(Script("Good day."))
     with scripted_server(service, embedders) as address, httpx.Client(base_url=address, timeout=60) as client:
         yield client
+
+
+class Endless:
+    """Works until it is told to stop."""
+
+    name, dimensions, max_tokens, allowed_dimensions = "endless", 3, None, (3,)
+
+    def __init__(self) -> None:
+        self.began, self.ended = threading.Semaphore(0), threading.Semaphore(0)
+
+    def embed(self, _: Any, *, on_step: Callable[[], None], **__: Any) -> Embeddings:
+        self.began.release()
+        try:
+            while True:
+                on_step()
+        finally:
+            self.ended.release()
+
+
+def test_vectors_nobody_waits_for_end_and_meanwhile_others_are_answered() -> None:
+    endless = Endless()
+    embedders = Embedders({"endless": endless})  # type: ignore[dict-item]
+    with (
+        scripted_server(ScriptedService(Script("Good day.")), embedders) as address,
+        ThreadPoolExecutor(AT_ONCE + 8) as clients,
+    ):
+        timeout = httpx.Timeout(60, read=2)
+        asked = [
+            clients.submit(httpx.post, f"{address}/v1/embeddings", json={"input": "a"}, timeout=timeout)
+            for _ in range(AT_ONCE + 8)
+        ]
+        for _ in range(AT_ONCE):
+            assert endless.began.acquire(timeout=60)
+        body = {"messages": [{"role": "user", "content": "Hi"}]}
+        assert httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60).status_code == 200
+        for each in asked:
+            with pytest.raises(httpx.ReadTimeout):
+                each.result(60)
+        for _ in range(AT_ONCE):
+            assert endless.ended.acquire(timeout=60)
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embeddings", "/mistral/v1/embeddings", "/openai/v1/embeddings"])

@@ -272,3 +272,11 @@ def test_clients_of_anthropic_read_that_their_api_is_not_spoken(client: httpx.Cl
     body = answer.json()
     assert (body["type"], body["error"]["type"]) == ("error", "not_found_error")
     assert "/v1/chat/completions" in body["error"]["message"]
+
+
+@pytest.mark.parametrize("query", ["q=%ED%95%9C", "q=%ff", "%ff=%fe&api-version=%ff", "&&=&api-version", "name[]=%00"])
+def test_any_query_may_stand_behind_a_path(client: httpx.Client, query: str) -> None:
+    body = {"messages": HELLO}
+    assert client.post(f"/v1/chat/completions?{query}", json=body).status_code == 200
+    wrong = client.put(f"/v1/chat/completions?{query}", json=body)
+    assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "method_not_allowed")

@@ -98,6 +98,27 @@ def test_all_bodies_together_are_bounded_and_given_back() -> None:
     assert held == 0
 
 
+def test_bodies_that_are_refused_are_given_back_too() -> None:
+    async def app(*_: Any) -> None:
+        raise AssertionError
+
+    async def run(body: bytes) -> tuple[int, int]:
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        bodies = Bodies(app, ServerSettings(max_json_depth=8))
+        await bodies({"type": "http", "method": "POST", "path": "/", "headers": []}, receive, send)
+        return sent[0]["status"], bodies._num_held
+
+    for body in (b'"abc\xc3', b"[" * 9, b"[1,2\xff", b'"abc\0'):
+        assert asyncio.run(run(body)) == (400, 0)
+
+
 def test_requests_beyond_the_limit_are_429_and_health_is_not_counted() -> None:
     async def run() -> tuple[Reply, Reply, Reply, Reply]:
         hold = asyncio.Event()

@@ -49,7 +49,8 @@ def test_another_host_is_answered_by_every_name_but_wants_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000", ""]
+    "origin",
+    ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000", "", "http://[::1", "http://[x]"],
 )
 def test_a_page_of_another_origin_computes_nothing(origin: str) -> None:
     reply = ask(ServerSettings(), headers={"origin": origin, "content-type": "text/plain"})

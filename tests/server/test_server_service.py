@@ -15,6 +15,7 @@ import pytest
 from served import TIMEOUT, answer, blocks, greedy, load, prompts, run, serving, slowed, tokens
 
 from ostro import LLM, SamplingParams
+from ostro.engine.guided import Guided
 from ostro.errors import (
     ContextLengthError,
     OverloadedError,
@@ -200,6 +201,34 @@ def test_a_task_that_is_cancelled_at_any_point_leaves_nothing(slow: LLM) -> None
 
     run(work())
     assert blocks(slow) == (0, 0, 0, 0)
+
+
+def test_others_do_not_wait_for_grammars_that_take_long(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = load(folder, max_num_seqs=4)
+    goes_on = threading.Event()
+
+    def prepare(params: SamplingParams) -> None:
+        if params.guided is not None:
+            goes_on.wait(TIMEOUT)
+            raise RequestError("The grammar takes more than 3 s to compile.", param="response_format")
+
+    monkeypatch.setattr(llm.shared.engine, "prepare", prepare)
+    monkeypatch.setattr("ostro.engine.admission.check_params", lambda *_, **__: None)  # no tokenizer is needed here
+
+    async def work() -> None:
+        async with serving(llm) as service:
+            guided = [
+                asyncio.create_task(answer(service, [1, 5], greedy(4, guided=Guided(regex=f"a{{{n}}}"))))
+                for n in range(1, 10)
+            ]
+            await asyncio.sleep(0.05)
+            assert len(tokens(await answer(service, [1, 5], greedy(3)))[0]) == 3
+            goes_on.set()
+            for each in guided:
+                with pytest.raises(RequestError, match="more than 3 s"):
+                    await each
+
+    run(work())
 
 
 def test_the_queue_has_a_bound(slow: LLM) -> None:

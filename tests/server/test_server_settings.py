@@ -75,6 +75,7 @@ def test_keys_are_not_shown() -> None:
         ("cors_origins", ["*"]),
         ("cors_origins", ["https://example.org/"]),
         ("cors_origins", ["example.org"]),
+        ("cors_origins", ["http://[::1"]),
         ("cors_origins", ["https://user@example.org"]),
         ("cors_origins", "https://example.org"),
         ("allowed_hosts", ["a b"]),

@@ -42,6 +42,7 @@ _BODY = struct.Struct(f"<{DIGEST_BYTES}sQQ")  # the digest of the block before, 
 _PAGE = 4096  # what a file takes at least, and multiples of it
 _MAX_QUEUED = 64 << 20  # bytes that may wait to be written
 _RESCAN_SECONDS = 10.0
+_SCAN_SHARE = 50  # times as long as it takes: a folder of many small files is looked through less often
 _STALE_SECONDS = 600.0  # a part as old as that was left by a process that ended
 _STEP = 1000  # nanoseconds by which a block counts as older than the one before it
 _TOUCH_NANOSECONDS = 60 * 10**9  # a use so soon after another one is not written down
@@ -152,7 +153,7 @@ class _Writer:
         self._files: dict[Path, _File] = {}
         self._by_rank: list[tuple[int, Path]] = []  # a heap; what `_files` does not confirm is out of date
         self._total = 0
-        self._scanned = 0.0
+        self._scanned = self._scan_seconds = 0.0
         self.is_writable = True
         self._thread = threading.Thread(target=self._run, name="ostro-prefix-cache", daemon=True)
         self._thread.start()
@@ -204,7 +205,7 @@ class _Writer:
                 content = pack()
                 self._make(path, content, rank)
                 self._note(path, len(content), rank)
-                if time.monotonic() - self._scanned > _RESCAN_SECONDS:
+                if time.monotonic() - self._scanned > max(_RESCAN_SECONDS, _SCAN_SHARE * self._scan_seconds):
                     self._scan()
                 self._evict()
         finally:
@@ -213,10 +214,12 @@ class _Writer:
 
     def _rank_behind(self, parent: Path) -> int | None:
         """The rank of a block behind this one; None where that is gone."""
-        if not parent.exists():
+        try:
+            rank = parent.stat().st_mtime_ns
+        except FileNotFoundError:
             return None
         known = self._files.get(parent)  # another process may have written it
-        return (parent.stat().st_mtime_ns if known is None else known.rank) - _STEP
+        return (rank if known is None else known.rank) - _STEP
 
     def _make(self, path: Path, content: bytes, rank: int) -> None:
         part = path.with_name(f"{path.stem}-{os.getpid()}-{threading.get_ident()}{_PART}")
@@ -267,6 +270,7 @@ class _Writer:
 
     def _scan(self) -> None:
         """Count what is there, and take away what processes that ended left unfinished."""
+        began = time.monotonic()
         known, self._files, self._total = self._files, {}, 0
         for path in self._folder.rglob("*"):
             if path.suffix in (SUFFIX, _PART):
@@ -279,6 +283,7 @@ class _Writer:
                         _remove(path)
         self._sort()
         self._scanned = time.monotonic()
+        self._scan_seconds = self._scanned - began
         self._evict()
 
 

@@ -215,6 +215,7 @@ class _Candidate:
         self._forms = forms
         self._phase: Literal["head", "gap", "value", "closer", "done"] = "head"
         self._pieces: list[str] = []
+        self._length = 0
         self._head = self._raw_head = self._closer = ""
         self._brackets = Brackets()
 
@@ -225,7 +226,8 @@ class _Candidate:
 
     def feed(self, text: str) -> str | None:
         """What stands behind the call, None while it is open; NotACall where it is none."""
-        before = sum(map(len, self._pieces))
+        before = self._length
+        self._length += len(text)
         self._pieces.append(text)
         rest = text
         try:

@@ -6,7 +6,7 @@ Shapes: N texts, D dimensions of a vector.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, Protocol, TypeAlias, get_args
@@ -22,6 +22,9 @@ InputType: TypeAlias = Literal["text", "query", "document"]
 """What a text is to a search: what is looked for, what is looked through, or neither."""
 
 INPUT_TYPES: tuple[InputType, ...] = get_args(InputType)
+
+TOKENS_AT_ONCE = 512
+"""That are computed together: enough to use a model's matrices well, few enough to stay in the cache."""
 
 EmbedderInput: TypeAlias = str | Sequence[int]
 """A text; or its token ids as `tokenize` gives them, around which prompt and special tokens are put all the same."""
@@ -72,12 +75,13 @@ class Embedder(Protocol):
         input_type: InputType = "text",
         dimensions: int | None = None,
         truncate: bool = False,
+        on_step: Callable[[], None] | None = None,
     ) -> Embeddings:
         """The vectors of texts, the same for a text alone and among others.
 
         `dimensions` cuts vectors to their first numbers and makes them unit vectors again. Too long a text is an
         InputLengthError; with `truncate` its end is left out instead, and `truncated` says so. RequestError names
-        anything else that cannot be honoured.
+        anything else that cannot be honoured. `on_step` is called every now and then, and what it raises ends the work.
         """
 
 
@@ -136,8 +140,11 @@ class TextEmbedder(ABC):
         """Token ids of a text by itself, without prompt and special tokens."""
 
     @abstractmethod
-    def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
-        """A vector (N, D) of any length for each sequence of ids, the special tokens among them."""
+    def _vectors(self, sequences: Sequence[list[int]], on_step: Callable[[], None]) -> Float32:
+        """A vector (N, D) of any length for each sequence of ids, the special tokens among them.
+
+        They have `TOKENS_AT_ONCE` together at most, or are one sequence, in which `on_step` may be called too.
+        """
 
     def prompt(self, input_type: InputType) -> str:
         """What is put in front of texts of this type; "" where the model wants nothing."""
@@ -154,16 +161,22 @@ class TextEmbedder(ABC):
         input_type: InputType = "text",
         dimensions: int | None = None,
         truncate: bool = False,
+        on_step: Callable[[], None] | None = None,
     ) -> Embeddings:
         """As `Embedder.embed`."""
         size, prompt = self._size(dimensions), self.prompt(input_type)
         _check_several(inputs)
+        step = on_step or _go_on
         sequences, truncated = [], []
         for index, given in enumerate(inputs):
+            step()
             ids, was_cut = self._fit(index, self._content(index, given, prompt), truncate)
             sequences.append(ids)
             truncated.append(was_cut)
-        vectors = self._vectors(sequences) if sequences else np.empty((0, self.dimensions), np.float32)
+        vectors = np.empty((len(sequences), self.dimensions), np.float32)
+        for group in _groups(sequences):
+            step()
+            vectors[group] = self._vectors(sequences[group], step)
         return Embeddings(unit_rows(vectors[:, :size]), [len(ids) for ids in sequences], truncated)
 
     def _size(self, dimensions: int | None) -> int:
@@ -195,6 +208,22 @@ class TextEmbedder(ABC):
         if not truncate:
             raise InputLengthError(index, len(ids), self.max_tokens)
         return self._special.around(content[: self.max_tokens - self._special.num_tokens]), True
+
+
+def _go_on() -> None:
+    pass
+
+
+def _groups(sequences: Sequence[list[int]]) -> Iterator[slice]:
+    """Places of sequences, in order, that have TOKENS_AT_ONCE together; a longer one has a group of its own."""
+    start = num_tokens = 0
+    for place, ids in enumerate(sequences):
+        if place > start and num_tokens + len(ids) > TOKENS_AT_ONCE:
+            yield slice(start, place)
+            start, num_tokens = place, 0
+        num_tokens += len(ids)
+    if start < len(sequences):
+        yield slice(start, len(sequences))
 
 
 def unit_rows(vectors: Float32) -> Float32:

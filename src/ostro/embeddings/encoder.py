@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +13,6 @@ from ostro.embeddings.folder import PoolingMode
 from ostro.embeddings.tokens import EncoderTokenizer
 from ostro.models.encoder import EncoderWeights, encode
 from ostro.ops.base import Ops, Weight
-
-ROWS_AT_ONCE = 512
-"""Tokens that go through the encoder together: enough to use its matrices well, few enough to stay in the cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,16 +74,11 @@ class EncoderEmbedder(TextEmbedder):
         """Token ids of a text by itself, without prompt and special tokens."""
         return self._tokenizer.encode(text)
 
-    def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
-        out = np.empty((len(sequences), self.dimensions), np.float32)
-        for group in _groups(sequences):
-            hidden = self._ops.to_numpy(encode(self._ops, self._config, self._weights, [sequences[i] for i in group]))
-            start = 0
-            for i in group:
-                end = start + len(sequences[i])
-                out[i] = self._project(hidden[start:end])
-                start = end
-        return out
+    def _vectors(self, sequences: Sequence[list[int]], on_step: Callable[[], None]) -> Float32:
+        del on_step
+        hidden = self._ops.to_numpy(encode(self._ops, self._config, self._weights, list(sequences)))
+        ends = np.cumsum([len(ids) for ids in sequences])
+        return np.stack([self._project(rows) for rows in np.split(hidden, ends[:-1])])
 
     def _project(self, hidden: Float32) -> Float32:
         """The hidden states (T, D) of one text as one vector."""
@@ -94,20 +86,6 @@ class EncoderEmbedder(TextEmbedder):
         for projection in self._projections:
             vector = projection(self._ops, vector)
         return vector
-
-
-def _groups(sequences: Sequence[list[int]]) -> Iterator[list[int]]:
-    """Places of sequences, in order, that have ROWS_AT_ONCE tokens together; a longer one has a group of its own."""
-    group: list[int] = []
-    rows = 0
-    for place, ids in enumerate(sequences):
-        if group and rows + len(ids) > ROWS_AT_ONCE:
-            yield group
-            group, rows = [], 0
-        group.append(place)
-        rows += len(ids)
-    if group:
-        yield group
 
 
 def _mean(hidden: Float32) -> Float32:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,8 +32,8 @@ class HiddenStates(Protocol):
     def max_model_len(self) -> int:
         """Most tokens of a text."""
 
-    def embed(self, prompts: Any, *, pooling: Pooling = "mean") -> Float32:
-        """Pooled hidden states (N, hidden_size) of token ids."""
+    def embed(self, prompts: Any, *, pooling: Pooling = "mean", on_step: Callable[[], None] | None = None) -> Float32:
+        """Pooled hidden states (N, hidden_size) of token ids; `on_step` is called before every step."""
 
 
 class PooledEmbedder(TextEmbedder):
@@ -63,8 +63,8 @@ class PooledEmbedder(TextEmbedder):
         """Token ids of a text by itself, without BOS."""
         return self._llm.tokenizer.encode(text)
 
-    def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
-        return self._llm.embed(list(sequences), pooling=self._pooling)
+    def _vectors(self, sequences: Sequence[list[int]], on_step: Callable[[], None]) -> Float32:
+        return self._llm.embed(list(sequences), pooling=self._pooling, on_step=on_step)
 
 
 def _frame(llm: HiddenStates) -> Frame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,7 +48,8 @@ class StaticEmbedder(TextEmbedder):
         """Token ids of a text."""
         return self._tokenizer.encode(text)
 
-    def _vectors(self, sequences: Sequence[list[int]]) -> Float32:
+    def _vectors(self, sequences: Sequence[list[int]], on_step: Callable[[], None]) -> Float32:
+        del on_step
         return np.stack([self._mean(ids) for ids in sequences])
 
     def _mean(self, ids: list[int]) -> Float32:

@@ -158,15 +158,20 @@ class EngineCore:
         admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
         return ids, admission.room_for_answer(len(ids), params, self.max_model_len)
 
-    def prepare(self, params: SamplingParams) -> None:
-        """Compile the grammar of `guided`, if there is one; it is kept for `add_request`, which would do it too.
+    def prepare(self, params: SamplingParams) -> CompiledGrammar | None:
+        """Compile the grammar of `guided`, if any, for `add_request`; it is kept as long as the caller holds it.
 
         This may be called from any thread, beside a `step`: it takes some 30 ms for a grammar that is new, seconds for
         a hostile one, and the first one of a tokenizer half a second more. RequestError for what cannot be honoured.
         """
         if params.guided is not None:
             admission.check_params(params, self.config.vocab_size, has_tokenizer=self._tokenizer is not None)
-            self._grammar(params)
+        return self._grammar(params)
+
+    def warm_up(self) -> None:
+        """Do now what the first request with a grammar would wait for."""
+        if self._grammars is not None:
+            self._grammars.warm_up()
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """End a request between steps; its slots are free at once. Its last output, or None if there is no such one."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -141,24 +142,57 @@ class Grammars:
         self._lock = threading.Lock()
         self._vocabularies: tuple[GrammarVocabulary, GrammarVocabulary | None] | None = None
         self._known: OrderedDict[Guided, CompiledGrammar | RequestError] = OrderedDict()
+        self._in_use: weakref.WeakValueDictionary[Guided, CompiledGrammar] = weakref.WeakValueDictionary()
+        self._compiling: dict[Guided, threading.Lock] = {}
 
     def compile(self, guided: Guided) -> CompiledGrammar:
-        """The grammar, compiled now or before; RequestError where it cannot be, or passes a bound."""
-        with self._lock:
-            known = self._known.get(guided)
+        """The grammar, compiled now or before; RequestError where it cannot be, or passes a bound.
+
+        As long as somebody holds it, it is not compiled again, however many others come meanwhile.
+        """
+        known = self._found(guided)
         if known is None:
-            try:
-                known = self._compile(guided)
-            except RequestError as error:
-                known = error
-        with self._lock:
-            self._known[guided] = known
-            self._known.move_to_end(guided)
-            while len(self._known) > MAX_COMPILED:
-                self._known.popitem(last=False)
+            with self._lock:
+                compiling = self._compiling.setdefault(guided, threading.Lock())
+            with compiling:  # of many that come with the same one, the first compiles it
+                known = self._found(guided) or self._made(guided)
         if isinstance(known, RequestError):
             raise RequestError(str(known), param=known.param)
         return known
+
+    def warm_up(self) -> None:
+        """Make what all grammars share: half a second for a large vocabulary, in which no other thread runs."""
+        with self._lock:
+            self._made_vocabularies()
+
+    def _found(self, guided: Guided) -> CompiledGrammar | RequestError | None:
+        with self._lock:
+            known = self._known.get(guided) or self._in_use.get(guided)
+            if known is not None:
+                self._note(guided, known)
+        return known
+
+    def _made(self, guided: Guided) -> CompiledGrammar | RequestError:
+        made: CompiledGrammar | RequestError
+        try:
+            try:
+                made = self._compile(guided)
+            except RequestError as error:
+                made = error
+            with self._lock:
+                self._note(guided, made)
+        finally:
+            with self._lock:
+                self._compiling.pop(guided, None)
+        return made
+
+    def _note(self, guided: Guided, known: CompiledGrammar | RequestError) -> None:
+        self._known[guided] = known
+        self._known.move_to_end(guided)
+        if isinstance(known, CompiledGrammar):
+            self._in_use[guided] = known
+        while len(self._known) > MAX_COMPILED:
+            self._known.popitem(last=False)
 
     def _compile(self, guided: Guided) -> CompiledGrammar:
         source = native_grammar(guided)
@@ -170,11 +204,14 @@ class Grammars:
         if error is not None:
             raise _failure(guided, error)
         with self._lock:
-            if self._vocabularies is None:
-                opening = GrammarVocabulary(self._tokenizer, is_opening=True) if self._tokenizer.dummy_prefix else None
-                self._vocabularies = GrammarVocabulary(self._tokenizer), opening
-            plain, opening = self._vocabularies
+            plain, opening = self._made_vocabularies()
         return CompiledGrammar(guided, source, self._tokenizer, plain, opening)
+
+    def _made_vocabularies(self) -> tuple[GrammarVocabulary, GrammarVocabulary | None]:
+        if self._vocabularies is None:
+            opening = GrammarVocabulary(self._tokenizer, is_opening=True) if self._tokenizer.dummy_prefix else None
+            self._vocabularies = GrammarVocabulary(self._tokenizer), opening
+        return self._vocabularies
 
 
 def native_grammar(guided: Guided) -> str:

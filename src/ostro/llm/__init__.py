@@ -272,13 +272,18 @@ class LLM:
         return ScoreOutput(ids[first:], [float(value) for value in logprobs[first - 1 :]])
 
     def embed(
-        self, prompts: PromptLike | Sequence[PromptLike], *, pooling: Pooling = "mean"
+        self,
+        prompts: PromptLike | Sequence[PromptLike],
+        *,
+        pooling: Pooling = "mean",
+        on_step: Callable[[], None] | None = None,
     ) -> npt.NDArray[np.float32]:
         """The final hidden states of texts, pooled over their tokens: float32 (N, hidden_size), one row for each.
 
         `pooling` is "mean" or "last" (the last token's alone). The rows are as long as the model makes them;
         `ostro.embeddings.PooledEmbedder` gives unit vectors. A text has the same bits alone and among others on the
         cpu backend. RequestError (ContextLengthError) for a text that cannot be run; nothing is then left running.
+        `on_step` is called before every step, and what it raises ends the work.
         """
         texts = [self._encode(prompt) for prompt in batch(prompts)]
         started: list[Embedding] = []
@@ -287,7 +292,7 @@ class LLM:
                 for ids in texts:
                     started.append(self._engine.start_embedding(ids, pooling))
             for each in started:
-                self._finish(each)
+                self._finish(each, on_step)
             rows = [each.vector for each in started]
             return np.stack(rows) if rows else np.empty((0, self.config.hidden_size), np.float32)
         finally:
@@ -372,8 +377,10 @@ class LLM:
             with self.shared.lock:
                 self._engine.cancel(reading)
 
-    def _finish(self, text: Embedding | Reading) -> None:
+    def _finish(self, text: Embedding | Reading, on_step: Callable[[], None] | None = None) -> None:
         while True:
+            if on_step is not None:
+                on_step()
             with self.shared.lock:
                 if text.failure is not None:
                     raise text.failure

@@ -28,7 +28,7 @@ class Auth:
         """Pass the request on, or refuse it."""
         if scope["type"] != "http" or not self._digests or is_open(scope):
             return await self._app(scope, receive, send)
-        given = list(_given(scope))
+        given = list(given_keys(scope))
         if self._is_known(given):
             return await self._app(scope, receive, send)
         message = (
@@ -61,7 +61,8 @@ def is_open(scope: Scope) -> bool:
     return scope["method"] in ("GET", "HEAD") and (path in OPEN_PATHS or path.startswith(OPEN_BELOW))
 
 
-def _given(scope: Scope) -> Iterator[str]:
+def given_keys(scope: Scope) -> Iterator[str]:
+    """The keys that a request carries, known or not."""
     for value in headers_of(scope, "authorization"):
         scheme, _, key = value.partition(" ")
         if scheme.lower() == "bearer" and key.strip():

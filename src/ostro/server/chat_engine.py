@@ -6,7 +6,6 @@ async for event in run.events(): ...     # closing the generator ends the comput
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +24,15 @@ from ostro.engine.params import SamplingParams
 from ostro.engine.stream import Pieces, StreamChunk
 from ostro.errors import EngineError, PromptError
 from ostro.llm import LLM
+from ostro.server.apart import apart, in_thread
 from ostro.server.errors import FieldError
 from ostro.server.events import Call, Event, Finish, Text, TokenLogprobs, Usage
 from ostro.server.generation import Generation
 from ostro.server.jobs import ChatJob, TextJob
 from ostro.server.service import ModelService
 from ostro.tokenizer.base import Tokenizer
+
+_BYTES_PER_TOKEN = 64  # to read a token is as much work as so many bytes are (`ostro.server.apart`)
 
 
 class _Reader(Protocol):
@@ -80,7 +82,8 @@ class Run:
             async for output in generation:
                 for chunk in pieces.of(output):
                     answer = answers.get(chunk.index) or answers.setdefault(chunk.index, self._answer(chunk.index))
-                    for event in answer.events(chunk, output.outputs[chunk.index]):
+                    size = len(chunk.token_ids) * _BYTES_PER_TOKEN
+                    for event in await apart(size, list, answer.events(chunk, output.outputs[chunk.index])):
                         yield event
         assert output is not None
         yield usage_of(output)
@@ -158,7 +161,8 @@ async def start_chat(
 
     `max_tokens_limit` bounds the answer where the job does not; with `final_only` there are no events before its end.
     """
-    prepared = await asyncio.to_thread(_prepared, service, job, max_tokens_limit)
+    size = sum(len(message.content) for message in job.messages)
+    prepared = await in_thread(size, _prepared, service, job, max_tokens_limit)
     prompt, params = prepared.prompt, prepared.params
     generation = await service.submit(prompt, params, cache_salt=job.cache_salt, final_only=final_only)
     return Run(generation, service, params, prepared.reader, prompt, job.prefix)
@@ -168,7 +172,7 @@ async def start_text(
     service: ModelService, job: TextJob, *, max_tokens_limit: int | None = None, final_only: bool = False
 ) -> Run:
     """As `start_chat` for plain text, ids or a prompt that was made already."""
-    params = await asyncio.to_thread(_limited, service.llm, job.prompt, job.params, max_tokens_limit)
+    params = await in_thread(len(job.prompt), _limited, service.llm, job.prompt, job.params, max_tokens_limit)
     generation = await service.submit(job.prompt, params, cache_salt=job.cache_salt, final_only=final_only)
     prompt = job.prompt if isinstance(job.prompt, Prompt) else None
     return Run(generation, service, params, lambda _: _PlainReader(), prompt, job.echo)

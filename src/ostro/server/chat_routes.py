@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ostro.server.apart import apart, large_answer
 from ostro.server.chat_answer import ChatChunks, chat_completion
 from ostro.server.chat_engine import Run, start_chat
 from ostro.server.chat_jobs import chat_job
@@ -23,7 +26,7 @@ async def chat(server: ServerContext, request: Request) -> Response:
     asked = await ask(request, CommonChat, server.settings, CHAT_FORMS)
     given = asked.given()
     service = await server.service(request, given.get("model"))
-    job = chat_job(given, service.llm.default_params, server.settings)
+    job = await apart(asked.size, chat_job, given, service.llm.default_params, server.settings)
     stream, limit = given.get("stream", False), server.settings.max_tokens_limit
     with in_words_of(given):
         run = await unless_gone(request, start_chat(service, job, max_tokens_limit=limit, final_only=not stream))
@@ -45,6 +48,8 @@ async def chat_response(
     head, tokenizer = Head(run.service.name), run.service.llm.tokenizer
     if not stream:
         choices, usage = await whole(request, run.events(), run.cancel)
+        if run.params.logprobs is not None:
+            return await large_answer(partial(chat_completion, head, choices, usage, tokenizer), headers)
         return json_answer(chat_completion(head, choices, usage, tokenizer), headers)
     events = await begun(request, run.events(), run.cancel)
     writer = ChatChunks(head, tokenizer, include_usage=include_usage, num_choices=run.params.n)

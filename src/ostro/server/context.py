@@ -11,20 +11,20 @@ from typing import Any, TypeAlias
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from ostro.server.auth import given_keys
 from ostro.server.dialect import dialect_of
 from ostro.server.embedders import Embedders
 from ostro.server.errors import Fault, at_path, fault_of
 from ostro.server.models import Models
 from ostro.server.notes import note
 from ostro.server.openai.store import ResponseStore
-from ostro.server.refusal import Scope, headers_of
+from ostro.server.refusal import Scope
 from ostro.server.service import ModelService
 from ostro.server.settings import ServerSettings
 from ostro.server.sse import ClientGone
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
-_KEY_HEADERS = ("authorization", "api-key", "x-api-key")
 _CLIENT_GONE = 499  # nobody reads it but the log
 
 
@@ -49,8 +49,8 @@ def owner_of(request: Request, settings: ServerSettings) -> str:
     """Who sent a request, as far as keys tell: what one key stored, another does not see."""
     if not settings.api_keys:
         return ""
-    sent = {value.removeprefix("Bearer ").strip() for value in headers_of(request.scope, *_KEY_HEADERS)}
-    return hashlib.sha256("\0".join(sorted(sent & set(settings.api_keys))).encode()).hexdigest()
+    known = sorted(set(given_keys(request.scope)) & set(settings.api_keys))
+    return hashlib.sha256("\0".join(known).encode()).hexdigest()
 
 
 def answered(handler: Handler) -> Handler:

@@ -45,4 +45,4 @@ def dialect_of(scope: Mapping[str, Any]) -> Dialect:
     if word in _OWN:
         return _OWN[word]
     is_azure = any(name == b"extra-parameters" for name, _ in scope["headers"])
-    return "azure" if is_azure or b"api-version" in parse_qs(scope["query_string"]) else "common"
+    return "azure" if is_azure or "api-version" in parse_qs(scope["query_string"].decode("latin-1")) else "common"

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from ostro.embeddings import Embedder
 from ostro.errors import ModelNotFoundError
 
+AT_ONCE = 2
+"""Requests whose vectors are computed side by side."""
+
 
 class Embedders:
     """Embedders by name; the first is the default. `aliases` are other names of theirs, "*" any name that is left.
+
+    `threads` are for their work, which may take minutes: it would leave other requests without a thread of theirs.
 
     >>> len(Embedders({}))
     0
@@ -17,6 +23,7 @@ class Embedders:
 
     def __init__(self, embedders: Mapping[str, Embedder], aliases: Mapping[str, str] | None = None) -> None:
         self._embedders = dict(embedders)
+        self.threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ostro-embed")
         self._names = {name.casefold(): name for name in self._embedders}
         self._names |= {alias.casefold(): name for alias, name in (aliases or {}).items()}
 

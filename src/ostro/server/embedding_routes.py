@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import secrets
+import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -12,7 +15,8 @@ from starlette.responses import Response
 
 from ostro.embeddings import Embeddings
 from ostro.errors import RequestError
-from ostro.server.context import ServerContext, json_answer
+from ostro.server.apart import large_answer
+from ostro.server.context import ServerContext
 from ostro.server.embedding_forms import EMBEDDING_FORMS, CommonEmbedding, ImageEmbedding
 from ostro.server.errors import FieldError
 from ostro.server.notes import note
@@ -20,7 +24,7 @@ from ostro.server.openai import cl100k
 from ostro.server.openai.prompts import prompts_of
 from ostro.server.requests import ask
 from ostro.server.sampling import agreed
-from ostro.server.sse import unless_gone
+from ostro.server.sse import ClientGone, unless_gone
 
 TRUNCATED_HEADER = "x-ostro-truncated-inputs"
 """The places of the texts whose end was left out."""
@@ -32,11 +36,12 @@ async def embeddings(server: ServerContext, request: Request) -> Response:
     """Vectors of texts."""
     asked = await ask(request, CommonEmbedding, server.settings, EMBEDDING_FORMS)
     given = asked.given()
-    inputs = await asyncio.to_thread(_texts, prompts_of(given["input"], server.settings, "input"))
+    read = partial(prompts_of, given["input"], server.settings, "input")
+    inputs = await asyncio.to_thread(lambda: _texts(read()))
     dimensions, name = agreed(given, "dimensions", "output_dimension")
     embedder = server.embedders.get(given.get("model"))
     note(request.scope, model=embedder.name)
-    work = asyncio.to_thread(
+    work = partial(
         embedder.embed,
         inputs,
         input_type=given.get("input_type", "text"),
@@ -44,7 +49,7 @@ async def embeddings(server: ServerContext, request: Request) -> Response:
         truncate=given.get("truncate", False),
     )
     try:
-        made = await unless_gone(request, work)
+        made = await _unless_gone(request, server, work)
     except RequestError as error:
         raise error if error.param != "dimensions" else FieldError(str(error), param=name) from None
     note(request.scope, prompt_tokens=sum(made.num_tokens))
@@ -52,7 +57,24 @@ async def embeddings(server: ServerContext, request: Request) -> Response:
     if len(cut) > _LONGEST_HEADER:  # at a comma: half a number would be another one
         cut = f"{cut[:_LONGEST_HEADER].rpartition(',')[0]}, ..."
     headers = {**asked.headers, TRUNCATED_HEADER: cut} if cut else asked.headers
-    return json_answer(embedding_body(made, embedder.name, given.get("encoding_format", "float")), headers)
+    encoding = given.get("encoding_format", "float")
+    return await large_answer(partial(embedding_body, made, embedder.name, encoding), headers)
+
+
+async def _unless_gone(request: Request, server: ServerContext, work: Callable[..., Embeddings]) -> Embeddings:
+    """What comes of the work; ClientGone, and the work ends soon, when nobody waits for it any more."""
+    is_over = threading.Event()
+
+    def on_step() -> None:
+        if is_over.is_set():
+            raise ClientGone
+
+    threads = server.embedders.threads
+    working = asyncio.get_running_loop().run_in_executor(threads, partial(work, on_step=on_step))
+    try:
+        return await unless_gone(request, working)
+    finally:
+        is_over.set()
 
 
 async def image_embeddings(server: ServerContext, request: Request) -> Response:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from ostro.errors import OverloadedError, RequestError, ShuttingDownError, Unkno
 from ostro.llm import LLM
 from ostro.llm.loading import weight_bytes
 from ostro.log import logger
+from ostro.server.garbage import collect_everything
 from ostro.server.metrics import Metrics
 from ostro.server.service import ModelService, ServiceLimits
 
@@ -215,6 +215,7 @@ class Models:
             kv_cache_bytes = self._kv_share(spec, weights, self.memory_budget)
             await self._make_room(spec, weights + kv_cache_bytes, self.memory_budget)
         llm = await asyncio.to_thread(self._load, spec, kv_cache_bytes)
+        await asyncio.to_thread(llm.shared.engine.warm_up)
         service = ModelService(llm, spec.name, self._limits, self.metrics, chat_format=spec.chat_format)
         loaded = _Loaded(service, _footprint(llm), time.monotonic())
         self._loaded[spec.name] = loaded
@@ -270,7 +271,7 @@ class Models:
         loaded = self._loaded.pop(name)
         await loaded.service.close()
         del loaded
-        gc.collect()
+        collect_everything()
 
 
 def load_llm(spec: ModelSpec, kv_cache_bytes: int | None) -> LLM:

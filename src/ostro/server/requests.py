@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from starlette.requests import Request
 
 from ostro.log import logger
+from ostro.server.apart import apart
 from ostro.server.dialect import Dialect, dialect_of
 from ostro.server.errors import FieldError
 from ostro.server.fields import Body, parse_json, read, shown, unknown_fields, wire_name
@@ -27,11 +28,12 @@ B = TypeVar("B", bound=Body)
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[B]):
-    """A body that was read, in whose words it is, and the names of fields that are not known."""
+    """A body that was read, in whose words it is, and the names of fields that are not known; it had `size` bytes."""
 
     body: B
     dialect: Dialect
     ignored: tuple[str, ...] = ()
+    size: int = 0
 
     @property
     def headers(self) -> dict[str, str]:
@@ -55,7 +57,8 @@ async def ask(
     `documented` are the fields that a dialect has of its own, where the form has those of several. FieldError names
     what is wrong; an unknown field is one too where the server is strict or Azure's header `extra-parameters` says so.
     """
-    given = parse_json(await request.body())
+    raw = await request.body()
+    given = await apart(len(raw), parse_json, raw)
     dialect = dialect_of(request.scope)
     note(request.scope, dialect=dialect)
     extras = _extras(request) if dialect == "azure" else "pass"
@@ -71,7 +74,7 @@ async def ask(
                 param=dropped[0],
                 code="unknown_parameter",
             )
-    body = read(form, given)
+    body = await apart(len(raw), read, form, given)
     unknown = unknown_fields(body)
     if unknown and settings.strict:
         raise FieldError(
@@ -84,7 +87,7 @@ async def ask(
         logger.warning(
             "fields that nobody documents were ignored: %s", ", ".join(map(_printable, ignored[:_MOST_NAMED]))
         )
-    return Asked(body, dialect, ignored)
+    return Asked(body, dialect, ignored, len(raw))
 
 
 def _extras(request: Request) -> str:

@@ -18,6 +18,7 @@ import uvicorn
 from ostro.errors import RequestError
 from ostro.log import logger
 from ostro.server.connections import Connection
+from ostro.server.garbage import short_waits
 from ostro.server.settings import ServerSettings
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -90,7 +91,8 @@ def serve(
         config.load()
         config.ssl = context
         server = Server(config, settings, ready, stop)
-        await server.serve(sockets=[sock])
+        async with short_waits():
+            await server.serve(sockets=[sock])
         return not server.force_exit
 
     return asyncio.run(main())

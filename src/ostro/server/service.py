@@ -109,6 +109,7 @@ class ModelService:
         self._drained = threading.Event()
         self._drained.set()
         self._readers = ThreadPoolExecutor(4, thread_name_prefix=f"ostro-read-{name}")
+        self._compilers = ThreadPoolExecutor(2, thread_name_prefix=f"ostro-grammar-{name}")
         self._workers = ThreadPoolExecutor(2, thread_name_prefix=f"ostro-work-{name}")
         self._thread = threading.Thread(target=self._run, name=f"ostro-engine-{name}", daemon=True)
         self._thread.start()
@@ -155,11 +156,14 @@ class ModelService:
         self._take_places(params.n)
         try:
             encoded = await loop.run_in_executor(self._readers, self._check, prompt, params)
+            grammar = None
+            if params.guided is not None:  # in other threads: hostile ones take seconds, which only such requests wait
+                grammar = await loop.run_in_executor(self._compilers, self._shared.engine.prepare, params)
             with self._lock:
                 if self._is_closed:
                     raise self._shutting_down()
                 generation, ticket = self._ticket(loop, encoded, params.n)
-                self._commands.put(partial(self._start, ticket, encoded, params, cache_salt, final_only))
+                self._commands.put(partial(self._start, ticket, encoded, params, cache_salt, final_only, grammar))
         except BaseException:
             self._give_places_back(params.n)
             raise
@@ -191,8 +195,8 @@ class ModelService:
         self._commands.put(self._end_all)
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._flush)
-        self._readers.shutdown(wait=False, cancel_futures=True)
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._readers, self._compilers, self._workers):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _flush(self) -> None:
         with self._shared.lock:
@@ -234,7 +238,6 @@ class ModelService:
     def _check(self, prompt: Prompt | Sequence[int] | str, params: SamplingParams) -> EncodedPrompt:
         encoded = self.llm.encode(prompt)
         self._shared.engine.check_request(encoded.token_ids, params)
-        self._shared.engine.prepare(params)
         return encoded
 
     def _ticket(
@@ -270,7 +273,13 @@ class ModelService:
                 logger.exception("%s: the engine's thread failed at a command", self.name)
 
     def _start(
-        self, ticket: _Ticket, encoded: EncodedPrompt, params: SamplingParams, cache_salt: str, final_only: bool
+        self,
+        ticket: _Ticket,
+        encoded: EncodedPrompt,
+        params: SamplingParams,
+        cache_salt: str,
+        final_only: bool,
+        _grammar: object,  # held until the engine has it
     ) -> None:
         with self._lock:
             self._live.add(ticket)

@@ -59,7 +59,7 @@ class ServerSettings:
     grace_seconds: float = 30.0
     max_body_bytes: int = 32 * MIB
     max_json_depth: int = 64
-    max_json_values: int = 1_000_000
+    max_json_values: int = 250_000
     body_seconds: float = 60.0
     max_tokens_limit: int | None = None
     max_choices: int = 16
@@ -188,8 +188,12 @@ def _check_origin(value: str) -> None:
             "the origins of the pages that may, such as https://chat.example.org.",
             param="cors_origins",
         )
-    parts = urlsplit(value)
-    if not parts.scheme or not parts.netloc or value != f"{parts.scheme}://{parts.netloc}".lower() or "@" in value:
+    try:
+        parts = urlsplit(value)
+        is_origin = bool(parts.scheme and parts.netloc) and value == f"{parts.scheme}://{parts.netloc}".lower()
+    except ValueError:  # such as a bracket without its other one
+        is_origin = False
+    if not is_origin or "@" in value:
         raise RequestError(
             f"cors_origins: {value!r} is not an origin: a scheme, a host in lower case and, where it is not the usual "
             "one, a port, with no path, such as https://chat.example.org or http://localhost:3000.",

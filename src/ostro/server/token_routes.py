@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ostro.llm import LLM
+from ostro.server.apart import apart, large_answer
 from ostro.server.chat_engine import render_job
 from ostro.server.chat_jobs import chat_job
-from ostro.server.context import ServerContext, json_answer
+from ostro.server.context import ServerContext
 from ostro.server.errors import FieldError
 from ostro.server.forms import CHAT_FORMS, CommonChat
+from ostro.server.jobs import ChatJob
 from ostro.server.requests import ask
 from ostro.server.service import ModelService
 from ostro.server.token_forms import Detokenize, Tokenize
@@ -26,11 +27,7 @@ async def tokenize(server: ServerContext, request: Request) -> Response:
     given = asked.given()
     _check_tokenize(given)
     service = await server.service(request, given.get("model"))
-    ids = await asyncio.to_thread(_ids, service, given, server)
-    pieces = [_piece(service.llm, token_id) for token_id in ids]
-    limit = service.llm.max_model_len
-    body = {"model": service.name, "count": len(ids), "max_model_len": limit, "tokens": ids, "pieces": pieces}
-    return json_answer(body, asked.headers)
+    return await large_answer(partial(_tokenized, service, given, server), asked.headers, size=asked.size)
 
 
 async def detokenize(server: ServerContext, request: Request) -> Response:
@@ -38,6 +35,18 @@ async def detokenize(server: ServerContext, request: Request) -> Response:
     asked = await ask(request, Detokenize, server.settings)
     given = asked.given()
     service = await server.service(request, given.get("model"))
+    return await large_answer(partial(_detokenized, service, given), asked.headers, size=asked.size)
+
+
+def _tokenized(service: ModelService, given: Mapping[str, Any], server: ServerContext) -> dict[str, Any]:
+    llm = service.llm
+    ids = _ids(service, given, server)
+    pieces = [llm.tokenizer.piece(token_id) for token_id in ids]
+    return {"model": service.name, "count": len(ids), "max_model_len": llm.max_model_len, "tokens": ids,
+            "pieces": pieces}  # fmt: skip
+
+
+def _detokenized(service: ModelService, given: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer = service.llm.tokenizer
     for index, token_id in enumerate(given["tokens"]):
         if not 0 <= token_id < tokenizer.vocab_size:
@@ -46,8 +55,7 @@ async def detokenize(server: ServerContext, request: Request) -> Response:
                 param=f"tokens[{index}]",
             )
     keep_control = not given.get("skip_special_tokens", True)
-    text = await asyncio.to_thread(tokenizer.decode, given["tokens"], keep_control=keep_control)
-    return json_answer({"model": service.name, "prompt": text}, asked.headers)
+    return {"model": service.name, "prompt": tokenizer.decode(given["tokens"], keep_control=keep_control)}
 
 
 async def render(server: ServerContext, request: Request) -> Response:
@@ -55,13 +63,17 @@ async def render(server: ServerContext, request: Request) -> Response:
     asked = await ask(request, CommonChat, server.settings, CHAT_FORMS)
     given = asked.given()
     service = await server.service(request, given.get("model"))
-    job = chat_job(given, service.llm.default_params, server.settings)
-    prompt = await asyncio.to_thread(render_job, service, job)
+    job = await apart(asked.size, chat_job, given, service.llm.default_params, server.settings)
+    return await large_answer(partial(_rendered, service, job), asked.headers, size=asked.size)
+
+
+def _rendered(service: ModelService, job: ChatJob) -> dict[str, Any]:
+    prompt = render_job(service, job)
     segments = [
         {"kind": each.kind, "origin": each.origin, "text": each.text, "token_ids": list(each.ids)}
         for each in prompt.segments
     ]
-    body = {
+    return {
         "model": service.name,
         "format": prompt.format_name,
         "count": len(prompt),
@@ -71,7 +83,6 @@ async def render(server: ServerContext, request: Request) -> Response:
         "repairs": list(prompt.repairs),
         "segments": segments,
     }
-    return json_answer(body, asked.headers)
 
 
 def _check_tokenize(given: Mapping[str, Any]) -> None:
@@ -91,7 +102,3 @@ def _ids(service: ModelService, given: Mapping[str, Any], server: ServerContext)
     if given.get("add_special_tokens", True):
         return llm.encode(given["prompt"]).token_ids
     return llm.tokenizer.encode(given["prompt"])
-
-
-def _piece(llm: LLM, token_id: int) -> str:
-    return llm.tokenizer.piece(token_id)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,16 @@ class Endpoint:
         self._client = httpx.Client(timeout=timeout, headers=headers, follow_redirects=False)
         self._retries, self._first_pause = retries, first_pause
         self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._num_asked = 0
 
     def close(self) -> None:
-        """Ask no more; requests that wait for their turn give up."""
-        self._closed.set()
-        self._client.close()
+        """Ask no more; requests that wait for their turn give up. The last that is under way closes the connections."""
+        with self._lock:
+            self._closed.set()
+            is_idle = self._num_asked == 0
+        if is_idle:
+            self._client.close()
 
     def write(self, body: Mapping[str, Any]) -> Written:
         """The answer to one request. ServiceError where the server refuses it, or cannot be reached at last."""
@@ -72,7 +78,26 @@ class Endpoint:
                 self._closed.wait(min(_LONGEST_PAUSE, max(pause, busy.retry_after)))
         raise AssertionError("a request without an end")
 
+    @contextmanager
+    def _under_way(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed.is_set():
+                raise ServiceError(f"The endpoint {self._url} is asked no more.")
+            self._num_asked += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_asked -= 1
+                is_last = self._closed.is_set() and self._num_asked == 0
+            if is_last:
+                self._client.close()
+
     def _asked(self, body: Mapping[str, Any]) -> Written:
+        with self._under_way():
+            return self._answered(body)
+
+    def _answered(self, body: Mapping[str, Any]) -> Written:
         import httpx
 
         try:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from ostro.chat.fim import fim_prompt
 from ostro.chat.segments import Prompt
 from ostro.engine.params import SamplingParams
 from ostro.llm import LLM
+from ostro.server.apart import large_answer
 from ostro.server.chat_engine import Run, start_text
 from ostro.server.chunks import Head, chunk_frames
 from ostro.server.context import ServerContext, json_answer
@@ -49,6 +51,8 @@ async def completions(server: ServerContext, request: Request) -> Response:
     if not stream:
         with in_words_of(given):
             choices, usage = await whole(request, runs.events(), runs.cancel)
+        if "logprobs" in given or len(choices) > AT_ONCE:
+            return await large_answer(partial(completion_body, head, choices, usage, tokenizer), asked.headers)
         return json_answer(completion_body(head, choices, usage, tokenizer), asked.headers)
     options = given.get("stream_options")
     with in_words_of(given):

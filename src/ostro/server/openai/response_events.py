@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from ostro.server.chat_answer import logprobs_body
 from ostro.server.errors import fault_of
 from ostro.server.events import Call, Event, Finish, Text, TokenLogprobs, Usage
 from ostro.server.openai.response_body import ResponseBody, call_item, message_item, text_part
-from ostro.server.sse import BrokenStream, frame
+from ostro.server.sse import BrokenStream, frame, large_frame
 from ostro.tokenizer.base import Tokenizer
 
 
@@ -116,16 +117,28 @@ class _OpenMessage:
         self.logprobs: list[TokenLogprobs] = []
 
 
-async def response_frames(writer: ResponseWriter, events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
-    """The response in frames, each with its `event:` line. A failure is told, and BrokenStream raised."""
-    for each in writer.start():
-        yield frame(each, each["type"])
+async def response_frames(
+    writer: ResponseWriter, events: AsyncGenerator[Event, None], *, is_large: bool = False
+) -> AsyncGenerator[bytes, None]:
+    """The response in frames, each with its `event:` line. A failure is told, and BrokenStream raised.
+
+    Of a response that may be large the frames that repeat it are made in a thread.
+    """
+    for made in await _frames(writer.start(), is_large):
+        yield made
     try:
         async with aclosing(events):
             async for event in events:
-                for each in writer.events(event):
-                    yield frame(each, each["type"])
+                repeats = isinstance(event, Finish | Usage)
+                for made in await _frames(writer.events(event), is_large and repeats):
+                    yield made
     except Exception as error:  # whatever it is: the answer has begun, and it must not seem to be whole
         failed = writer.failure(error)
         yield frame(failed, failed["type"])
         raise BrokenStream from error
+
+
+async def _frames(made: Iterator[dict[str, Any]], is_large: bool) -> list[bytes]:
+    if is_large:
+        return await asyncio.to_thread(lambda: [large_frame(each, each["type"]) for each in made])
+    return [frame(each, each["type"]) for each in made]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,11 +12,13 @@ from starlette.responses import Response
 
 from ostro.chat.messages import AssistantMessage, Message, SystemMessage, ToolCall
 from ostro.engine.params import SamplingParams
+from ostro.server.apart import SMALL, apart, large_answer
 from ostro.server.chat_engine import start_chat
 from ostro.server.chat_jobs import tool_choice_of, tools_of, without_nulls
 from ostro.server.context import ServerContext, json_answer, owner_of
 from ostro.server.delivery import begun, whole_events
 from ostro.server.errors import FieldError, NotStoredError
+from ostro.server.events import Event
 from ostro.server.fields import shown
 from ostro.server.jobs import ChatJob
 from ostro.server.notes import note
@@ -40,21 +42,30 @@ async def create_response(server: ServerContext, request: Request) -> Response:
     given = asked.given()
     service = await server.service(request, given.get("model"))
     owner = owner_of(request, server.settings)
-    conversation = (*_previous(server, given, owner), *messages_of(given["input"]))
-    job = response_job(given, conversation, service.llm.default_params, server.settings)
+    conversation = (*_previous(server, given, owner), *await apart(asked.size, messages_of, given["input"]))
+    job = await apart(asked.size, response_job, given, conversation, service.llm.default_params, server.settings)
     stream, limit = given.get("stream", False), server.settings.max_tokens_limit
     note(request.scope, stream=stream)
     with in_words_of(given):
         run = await unless_gone(request, start_chat(service, job, max_tokens_limit=limit, final_only=not stream))
     body = ResponseBody(service.name, given, run.params.temperature, run.params.top_p)
     writer = ResponseWriter(body, service.llm.tokenizer, partial(_keep, server, given, conversation, owner))
+    is_large = asked.size > SMALL or run.params.logprobs is not None
     if not stream:
-        for event in await whole_events(request, run.events(), run.cancel):
-            for _ in writer.events(event):
-                pass
-        return json_answer(body.as_json(), asked.headers)
-    events = await begun(request, run.events(), run.cancel)
-    return EventStream(response_frames(writer, events), on_close=run.cancel, headers=asked.headers)
+        events = await whole_events(request, run.events(), run.cancel)
+        if is_large:
+            return await large_answer(partial(_whole, writer, events), asked.headers, is_shared=True)
+        return json_answer(_whole(writer, events), asked.headers)
+    begun_events = await begun(request, run.events(), run.cancel)
+    frames = response_frames(writer, begun_events, is_large=is_large)
+    return EventStream(frames, on_close=run.cancel, headers=asked.headers)
+
+
+def _whole(writer: ResponseWriter, events: Iterable[Event]) -> dict[str, Any]:
+    for event in events:
+        for _ in writer.events(event):
+            pass
+    return writer.response.as_json()
 
 
 async def get_response(server: ServerContext, request: Request) -> Response:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ostro.chat.messages import Message
+from ostro.server.apart import json_pieces
 from ostro.server.errors import NotStoredError
 
 
@@ -33,6 +35,7 @@ class ResponseStore:
         self._max_bytes = max_bytes
         self._entries: OrderedDict[str, tuple[StoredResponse, int]] = OrderedDict()
         self._num_bytes = 0
+        self._lock = threading.Lock()  # a large response is put by a thread
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -42,31 +45,34 @@ class ResponseStore:
         size = _size(response)
         if size > self._max_bytes:
             return
-        self._entries[response.body["id"]] = response, size
-        self._num_bytes += size
-        while len(self._entries) > self._max_entries or self._num_bytes > self._max_bytes:
-            _, (_, freed) = self._entries.popitem(last=False)
-            self._num_bytes -= freed
+        with self._lock:
+            self._entries[response.body["id"]] = response, size
+            self._num_bytes += size
+            while len(self._entries) > self._max_entries or self._num_bytes > self._max_bytes:
+                _, (_, freed) = self._entries.popitem(last=False)
+                self._num_bytes -= freed
 
     def get(self, response_id: str, owner: str) -> StoredResponse:
         """The response of an id; NotStoredError where it is not, or not any more, or not for this owner."""
-        found = self._entries.get(response_id)
-        if found is None or found[0].owner != owner:
-            raise NotStoredError(
-                f"There is no response {response_id[:80]!r}. They are kept in memory, {self._max_entries} of them and "
-                f"{self._max_bytes >> 20} MiB, until the server stops; those with store: false are not."
-            )
-        self._entries.move_to_end(response_id)
-        return found[0]
+        with self._lock:
+            found = self._entries.get(response_id)
+            if found is not None and found[0].owner == owner:
+                self._entries.move_to_end(response_id)
+                return found[0]
+        raise NotStoredError(
+            f"There is no response {response_id[:80]!r}. They are kept in memory, {self._max_entries} of them and "
+            f"{self._max_bytes >> 20} MiB, until the server stops; those with store: false are not."
+        )
 
     def delete(self, response_id: str, owner: str) -> None:
         """Forget a response; NotStoredError as in `get`."""
         self.get(response_id, owner)
-        _, size = self._entries.pop(response_id)
-        self._num_bytes -= size
+        with self._lock:
+            _, size = self._entries.pop(response_id, (None, 0))
+            self._num_bytes -= size
 
 
 def _size(response: StoredResponse) -> int:
     messages: Sequence[Message] = response.messages
     texts = sum(len(repr(message)) for message in messages)
-    return len(json.dumps(response.body)) + len(json.dumps(response.input_items)) + texts
+    return sum(map(len, json_pieces(response.body))) + len(json.dumps(response.input_items)) + texts
