@@ -37,19 +37,19 @@ browser:
 			chromium chromium-driver' >/dev/null 2>&1 || echo "There is none to be had: the tests of the web page will skip."; }
 
 test: $(VENV)/.ready clients browser
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks recipes
+	$(BIN)/ruff check src tests benchmarks recipes
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
 check: $(VENV)/.ready
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks recipes
+	$(BIN)/ruff check src tests benchmarks recipes
 	$(BIN)/mypy
 
 fmt: $(VENV)/.ready
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks recipes
+	$(BIN)/ruff check --fix src tests benchmarks recipes
 
 bench: $(VENV)/.ready
 	$(BIN)/python benchmarks/startup.py
