@@ -52,17 +52,16 @@ class Node:
     def digest(self) -> bytes | None:
         """A name for salt and tokens from the very first on, the same in every process.
 
-        None under a salt that is no text: it means something in this process only.
+        None under a salt that is neither text nor texts: it means something in this process only.
         """
         if self._digest is None:
             for node in reversed(self.path):
                 if node._digest is None:
                     parent, own = node.key
                     if parent is None:
-                        if not isinstance(own, str):
+                        node._digest = _digest_of_salt(own)
+                        if node._digest is None:
                             return None
-                        salt = own.encode("utf-8", "surrogatepass")
-                        node._digest = hashlib.blake2b(salt, digest_size=DIGEST_BYTES, person=b"salt").digest()
                     else:
                         assert parent._digest is not None
                         node._digest = digest(parent._digest, node.tokens)
@@ -181,6 +180,21 @@ class PrefixIndex:
             pruned = pruned.parent
             if pruned is not None:
                 pruned.uses -= 1
+
+
+def _digest_of_salt(salt: Hashable) -> bytes | None:
+    """Of a text, or of a tuple of texts, which is another one than any text."""
+    if isinstance(salt, str):
+        return hashlib.blake2b(_utf8(salt), digest_size=DIGEST_BYTES, person=b"salt").digest()
+    if not isinstance(salt, tuple) or not all(isinstance(part, str) for part in salt):
+        return None
+    parts = [_utf8(part) for part in salt]
+    joined = b"".join(len(part).to_bytes(8, "little") + part for part in parts)
+    return hashlib.blake2b(joined, digest_size=DIGEST_BYTES, person=b"salts").digest()
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def packed(tokens: Sequence[int]) -> bytes:

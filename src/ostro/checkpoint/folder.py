@@ -85,7 +85,10 @@ def _nothing_found(folder: Path) -> CheckpointError:
             "once with the tools of whoever you have them from."
         )
     if (folder / "adapter_config.json").is_file():
-        return CheckpointError(f"{folder} is an adapter, not a model: merge it into its base model first.")
+        return CheckpointError(
+            f"{folder} is an adapter, not a model: give its base as the model and this folder as its adapter, or make "
+            "one model of both (ostro merge)."
+        )
     return ModelNotFoundError(
         f"{folder} has no weights: model*.safetensors, consolidated*.safetensors or a .gguf file is needed."
     )

@@ -23,7 +23,8 @@ import numpy.typing as npt
 
 ALIGNMENT = 64
 _SIZES = {"U8": 1, "F16": 2, "BF16": 2, "F32": 4}
-_NAMES = {"uint8": "U8", "float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+NAMES = {"uint8": "U8", "float16": "F16", "bfloat16": "BF16", "float32": "F32"}
+"""The format's names of types, by NumPy's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def slot_of(array: npt.NDArray[Any]) -> Slot:
     >>> slot_of(np.zeros((2, 3), np.float16))
     Slot(dtype='F16', shape=(2, 3))
     """
-    return Slot(_NAMES[array.dtype.name], array.shape)
+    return Slot(NAMES[array.dtype.name], array.shape)
 
 
 class SafetensorsWriter:
@@ -74,7 +75,7 @@ class SafetensorsWriter:
 
     def write(self, name: str, piece: npt.NDArray[Any]) -> None:
         """The next piece of a tensor; its pieces follow each other in the order of its elements."""
-        assert _NAMES[piece.dtype.name] == self._slots[name].dtype
+        assert NAMES[piece.dtype.name] == self._slots[name].dtype
         self._file.seek(self._at[name])
         self._file.write(np.ascontiguousarray(piece).reshape(-1).view(np.uint8).data)
         self._at[name] += piece.nbytes

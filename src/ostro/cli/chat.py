@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostro.cli.console import count, is_interactive, print_note
-from ostro.cli.options import LoadOptions, ModelArgument, model_or_default
+from ostro.cli.options import AdapterOption, LoadOptions, ModelArgument, model_or_default
 from ostro.cli.prompt_options import PromptOptions, require_chat_format
 from ostro.cli.sampling_options import SamplingOptions
 from ostro.cli.tool_options import ToolOptions
@@ -25,6 +25,7 @@ def chat(
     sampling: SamplingOptions,
     calling: ToolOptions,
     model: ModelArgument = None,
+    adapter: AdapterOption = None,
     quiet: Quiet = False,
 ) -> None:
     """Talk with a model.
@@ -38,7 +39,7 @@ def chat(
     from ostro.cli.chat_tools import ToolSession, ask_in_terminal
     from ostro.cli.line_editor import open_editor
 
-    name = model_or_default(model, "ostro chat nemo")
+    name = model_or_default(model, "ostro chat nemo", adapter)
     sampling.params()  # what is wrong with the options is said before a model is loaded
     sources = around.tools or []
     calling.require_tools(sources)
@@ -46,7 +47,7 @@ def chat(
     rendering = around.rendering(with_tools=False)
     if not quiet:
         print_note(f"Loading {name} ...")
-    llm = load.load(name, max_num_seqs=1)
+    llm = load.load(name, adapter=adapter, max_num_seqs=1)
     require_chat_format(llm, name, around.chat_format)
     params = sampling.params(llm.default_params)
     session: Session

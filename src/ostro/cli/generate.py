@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostro.cli.console import print_json, print_rows, write
-from ostro.cli.options import Json, LoadOptions, ModelOption, model_or_default
+from ostro.cli.options import AdapterOption, Json, LoadOptions, ModelOption, model_or_default
 from ostro.cli.sampling_options import AllSamplingOptions
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def generate(
         str | None, typer.Argument(metavar="PROMPT", help="The text to go on with; else what stdin brings.")
     ] = None,
     model: ModelOption = None,
+    adapter: AdapterOption = None,
     ids: Annotated[
         str | None, typer.Option("--ids", metavar="1,733,...", help="Token ids instead of a text, taken as they are.")
     ] = None,
@@ -36,12 +37,12 @@ def generate(
     """
     from ostro.cli.input import text_or_stdin
 
-    name = model_or_default(model, 'ostro generate -m nemo-base "Once upon a time"')
+    name = model_or_default(model, 'ostro generate -m nemo-base "Once upon a time"', adapter)
     if ids is not None and prompt is not None:
         raise typer.BadParameter("Give either a text or --ids, not both.", param_hint="'--ids'")
     given: str | list[int] = text_or_stdin(prompt) if ids is None else _parse_ids(ids)
     sampling.params()  # what is wrong with the options is said before a model is loaded
-    llm = load.load(name)
+    llm = load.load(name, adapter=adapter)
     params = sampling.params(llm.default_params)
     if json:
         from ostro.cli.outputs import result

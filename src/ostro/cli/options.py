@@ -24,6 +24,12 @@ ModelArgument = Annotated[str | None, typer.Argument(metavar="MODEL", help=_MODE
 ModelOption = Annotated[
     str | None, typer.Option("--model", "-m", metavar="MODEL", help=_MODEL_HELP, show_default=False)
 ]
+AdapterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter", metavar="DIR", help="A LoRA adapter over the model: a folder in peft's format.", show_default=False
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Revision = Annotated[
     str | None, typer.Option(metavar="NAME", help="Branch, tag or commit of a repository.", rich_help_panel=_HUB)
@@ -102,12 +108,14 @@ class LoadOptions:
     revision: Revision = None
     offline: Offline = False
 
-    def load(self, model: str, **more: Any) -> LLM:
-        """The model, ready to generate; `more` are further arguments of `LLM`."""
+    def load(self, model: str, *, adapter: str | None = None, **more: Any) -> LLM:
+        """The model, ready to generate, with the adapter of a folder; `more` are further arguments of `LLM`."""
         from ostro import LLM
 
         self.pack(model)
-        return LLM(model, **self.arguments(), **more)
+        if adapter is None:
+            return LLM(model, **self.arguments(), **more)
+        return LLM(model, adapters={"adapter": adapter}, **self.arguments(), **more).with_adapter("adapter")
 
     def arguments(self) -> dict[str, Any]:
         """The options as keyword arguments of `LLM`."""
@@ -152,9 +160,12 @@ class LoadOptions:
             print_note(f"Packed at {bits} bits: {size}, kept in {packed.path}")
 
 
-def model_or_default(given: str | None, usage: str) -> str:
-    """The model that was given, or that OSTRO_MODEL names; wrong usage where there is none. `usage` is an example."""
-    model = given or env.model()
+def model_or_default(given: str | None, usage: str, adapter: str | None = None) -> str:
+    """The model that was given, or the base that an adapter names, or the model that OSTRO_MODEL names.
+
+    Wrong usage where there is none. `usage` is an example.
+    """
+    model = given or (None if adapter is None else _base_of(adapter)) or env.model()
     if model is None:
         raise typer.BadParameter(
             f"No model was given. Name one, such as: {usage} "
@@ -162,3 +173,12 @@ def model_or_default(given: str | None, usage: str) -> str:
             param_hint="'MODEL'",
         )
     return model
+
+
+def _base_of(adapter: str) -> str | None:
+    """The base that an adapter's configuration names."""
+    from pathlib import Path
+
+    from ostro.checkpoint.adapter import read_adapter
+
+    return read_adapter(Path(adapter).expanduser()).config.base_model_name_or_path

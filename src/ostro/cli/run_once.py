@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ostro.cli.console import print_json, write
-from ostro.cli.options import Json, LoadOptions, ModelOption, model_or_default
+from ostro.cli.options import AdapterOption, Json, LoadOptions, ModelOption, model_or_default
 from ostro.cli.prompt_options import PromptOptions, require_chat_format
 from ostro.cli.sampling_options import SamplingOptions
 
@@ -26,6 +26,7 @@ def run(
         str | None, typer.Argument(metavar="PROMPT", help="The question; what stdin brings is added to it.")
     ] = None,
     model: ModelOption = None,
+    adapter: AdapterOption = None,
     stream: Stream = True,
     json: Json = False,
 ) -> None:
@@ -37,13 +38,13 @@ def run(
     """
     from ostro.cli.input import piped
 
-    name = model_or_default(model, 'ostro run -m nemo "..."')
+    name = model_or_default(model, 'ostro run -m nemo "..."', adapter)
     parts = [part for part in (prompt, piped()) if part]
     if not parts:
         raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="'PROMPT'")
     sampling.params()  # what is wrong with the options is said before a model is loaded
     rendering = around.rendering()
-    llm = load.load(name, max_num_seqs=1)
+    llm = load.load(name, adapter=adapter, max_num_seqs=1)
     require_chat_format(llm, name, around.chat_format)
     messages = [{"role": "system", "content": around.system}] if around.system else []
     messages.append({"role": "user", "content": "\n\n".join(parts)})

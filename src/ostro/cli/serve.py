@@ -91,6 +91,9 @@ def _specs(given: Sequence[str] | None, serving: Serving, load: LoadOptions) -> 
     models = given or [model_or_default(None, "ostro serve nemo")]
     if load.draft_model is not None and len(models) > 1:
         raise typer.BadParameter("A draft model serves one model; name only one.", param_hint="'--draft-model'")
+    adapters = serving.adapters()
+    if adapters and len(models) > 1:
+        raise typer.BadParameter("An adapter lies over one model; name only one.", param_hint="'--adapter'")
     options = {**load.arguments(), **serving.arguments()}
     form = serving.chat_format
     plain = [ModelSpec(model=m, name=name, options=options, chat_format=form) for name, m in map(_named, models)]
@@ -98,7 +101,7 @@ def _specs(given: Sequence[str] | None, serving: Serving, load: LoadOptions) -> 
     aliases = _aliases(serving.alias or (), [spec.name for spec in plain])
     for spec in plain:
         resolve(str(spec.model), revision=load.revision, offline=load.offline)
-    return [replace(spec, aliases=aliases[spec.name]) for spec in plain]
+    return [replace(spec, aliases=aliases[spec.name], adapters=adapters) for spec in plain]
 
 
 def _named(text: str) -> tuple[str, str]:

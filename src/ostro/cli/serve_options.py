@@ -114,6 +114,15 @@ class Serving:
             "--alias", _MODELS, "NAME[=MODEL]", "Another name of a model, or of the first; '*' is any. May be repeated."
         ),
     ] = None
+    adapter: Annotated[
+        list[str] | None,
+        _option(
+            "--adapter",
+            _MODELS,
+            "[NAME=]DIR",
+            "A LoRA adapter over the model, served under a name of its own (the folder's). May be repeated.",
+        ),
+    ] = None
     chat_format: Annotated[
         str | None,
         _option("--chat-format", _MODELS, "NAME", "A prompt format instead of the models' own, such as mistral-v3."),
@@ -149,6 +158,19 @@ class Serving:
         int | None, _option("--memory-budget", _MODELS, "SIZE", "Memory of all loaded models together.", size)
     ] = None
 
+    def adapters(self) -> dict[str, Path]:
+        """Folders of adapters by their names. Wrong usage for a name that is given twice."""
+        found: dict[str, Path] = {}
+        for text in self.adapter or ():
+            name, folder = _named_folder(text)
+            if name in found:
+                raise typer.BadParameter(
+                    f"The name {name!r} is given to {found[name]} and to {folder}: give another, as NAME={folder}.",
+                    param_hint="'--adapter'",
+                )
+            found[name] = folder
+        return found
+
     def arguments(self) -> dict[str, Any]:
         """What of it is said to `LLM`."""
         if self.prefix_cache == "none":
@@ -159,6 +181,15 @@ class Serving:
             kept = {"prefix_cache_dir": self.prefix_cache or env.cache_folder() / "prefixes"}
             kept |= {} if self.prefix_cache_size is None else {"prefix_cache_bytes": self.prefix_cache_size}
         return {"max_num_seqs": self.max_num_seqs, "kv_cache_bytes": self.kv_cache, **kept}
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    """A folder and its name: what stands before "=", or the folder's own. A folder whose name has a "=" is one too."""
+    whole = Path(text).expanduser()
+    name, equals, folder = text.partition("=")
+    if equals and name and folder and not whole.exists():
+        return name, Path(folder).expanduser()
+    return whole.resolve().name, whole
 
 
 def settings_of(listening: Listening, access: Access, limits: Limits, keys: list[str]) -> ServerSettings:

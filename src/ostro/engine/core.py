@@ -13,6 +13,7 @@ import numpy as np
 from ostro.cache import KVCache
 from ostro.config import ModelConfig
 from ostro.engine import admission
+from ostro.engine.adapters import AdapterSet
 from ostro.engine.choosing import extend
 from ostro.engine.config import EngineConfig
 from ostro.engine.failures import as_ostro_error, together_or_apart
@@ -22,8 +23,8 @@ from ostro.engine.pace import Pace
 from ostro.engine.params import SamplingParams
 from ostro.engine.persistence import open_store
 from ostro.engine.pooling import Embedding, Pooling
-from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream
-from ostro.engine.runner import Float32, ModelRunner, forward_batch
+from ostro.engine.request import Endings, Request, Scoring, Sequence, TextStream, has_ended, num_logit_rows
+from ostro.engine.runner import Float32, ModelRunner, forward_batch, owners_of
 from ostro.engine.scheduler import Chunk, Scheduler, TokenSequence
 from ostro.engine.scoring import Reading, TextReader
 from ostro.engine.speculation import Drafter, make_speculator
@@ -41,7 +42,7 @@ class EngineCore:
     end-of-sequence tokens: by default the config's and the tokenizer's. `weight_bytes` are mapped weights that will
     take memory beside the K/V pool (see `EngineConfig.sizes`). `draft` guesses tokens beside prompt lookup
     (`EngineConfig.speculation`); it serves one engine. `fingerprint` stands for the weights where prefixes are kept on
-    disk (`EngineConfig.prefix_cache_dir`).
+    disk (`EngineConfig.prefix_cache_dir`). Requests may name one of `adapters`, and are computed side by side.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class EngineCore:
         weight_bytes: int = 0,
         draft: Drafter | None = None,
         fingerprint: str | None = None,
+        adapters: AdapterSet | None = None,
     ) -> None:
         self.config = config
         self.engine_config = engine = engine_config or EngineConfig()
@@ -63,9 +65,11 @@ class EngineCore:
         self._tokenizer = tokenizer
         self._grammars = None if tokenizer is None else Grammars(tokenizer)
         self._eos = _eos(config, tokenizer) if eos_token_ids is None else frozenset(eos_token_ids)
+        self.adapters = adapters or AdapterSet()
         self._runner = ModelRunner(
-            ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=engine.kv_dtype
-        )
+            ops, config, weights, num_blocks=sizes.num_blocks, block_size=engine.block_size, kv_dtype=engine.kv_dtype,
+            adapted=self.adapters.weights,
+        )  # fmt: skip
         self.cache = KVCache(sizes.num_blocks, engine.block_size, config.max_window)
         self.scheduler = Scheduler(self.cache, engine.max_num_seqs, engine.max_num_batched_tokens)
         self.store = open_store(engine, ops, config, fingerprint, self._runner.pool, self.cache)
@@ -120,8 +124,9 @@ class EngineCore:
         at_start: bool | None = None,
         eos_token_ids: Iterable[int] = (),
         final_only: bool = False,
+        adapter: str | None = None,
     ) -> None:
-        """Queue a request; its outputs come from `step`.
+        """Queue a request; its outputs come from `step`. `adapter` is the name of one, None the base model.
 
         `prompt` is the text for the record. Requests share prefixes with those of the same `cache_salt` only.
         `at_start`: the answer's text begins a message of its own, so SentencePiece's dummy space is dropped; None: if
@@ -133,17 +138,18 @@ class EngineCore:
         if request_id in self._requests:
             raise RequestError(f"A request {request_id!r} is running already; choose another id.", param="request_id")
         ids, max_tokens = self.check_request(prompt_token_ids, params)
-        grammar = self._grammar(params)
+        grammar, number = self._grammar(params), self.adapters.number(adapter)
         at_start = self._begins(ids) if at_start is None else at_start
         request = Request(
             request_id=request_id, prompt=prompt, prompt_token_ids=ids, sequences=[], final_only=final_only
         )
-        salt = self._salt(cache_salt, params)
+        salt = self._salt(self.adapters.salt(number, cache_salt), params)
         eos = frozenset() if params.ignore_eos else self._eos.union(eos_token_ids)
         endings = Endings(eos=eos, stop=frozenset(params.stop_token_ids))
         for _ in range(params.n):
             stream = None if self._tokenizer is None else TextStream(self._tokenizer, params, at_start=at_start)
             sequence = request.new_sequence(next(self._order), params, max_tokens, endings, salt, stream)
+            sequence.adapter = number
             if grammar is not None:
                 sequence.guide = Guide(grammar, at_start=at_start)
             self.scheduler.add(sequence)
@@ -200,20 +206,22 @@ class EngineCore:
             raise
         return outputs
 
-    def logits(self, token_ids: Tokens[int]) -> Float32:
+    def logits(self, token_ids: Tokens[int], adapter: str | None = None) -> Float32:
         """The model's scores for the token after each of `token_ids` (T,): float32 (T, V)."""
-        return self._finish(self.reader.start_logits(token_ids))
+        return self._finish(self.reader.start_logits(token_ids, self.adapters.number(adapter)))
 
-    def score(self, token_ids: Tokens[int]) -> Float32:
+    def score(self, token_ids: Tokens[int], adapter: str | None = None) -> Float32:
         """The log-probability of each token but the first, given those before it: float32 (T - 1,)."""
-        return self._finish(self.reader.start_score(token_ids))
+        return self._finish(self.reader.start_score(token_ids, self.adapters.number(adapter)))
 
-    def start_embedding(self, token_ids: Tokens[int], pooling: Pooling = "mean") -> Embedding:
+    def start_embedding(
+        self, token_ids: Tokens[int], pooling: Pooling = "mean", adapter: str | None = None
+    ) -> Embedding:
         """Queue a text whose final hidden states are to be pooled; `step` computes it beside the requests.
 
         RequestError (ContextLengthError) for what cannot be run. `cancel` gives it up.
         """
-        return self.reader.start_embedding(token_ids, pooling)
+        return self.reader.start_embedding(token_ids, pooling, self.adapters.number(adapter))
 
     def cancel(self, text: Embedding | Reading) -> None:
         """Give a text up between steps; harmless where it is done."""
@@ -244,9 +252,9 @@ class EngineCore:
             self.cancel(reading)
         return reading.result
 
-    def _salt(self, cache_salt: str, params: SamplingParams) -> Hashable | None:
+    def _salt(self, salt: Hashable, params: SamplingParams) -> Hashable | None:
         if self.engine_config.enable_prefix_caching:
-            return cache_salt
+            return salt
         # The answers of one request share their prompt all the same; an object of its own equals no other salt.
         return object() if params.n > 1 else None
 
@@ -275,7 +283,7 @@ class EngineCore:
         self._note_start(chunks)
         computed: list[Chunk] = []
         for part, hidden in together_or_apart(chunks, self._forward, lambda each, why: self._fail(each.sequence, why)):
-            rows = [_num_logit_rows(chunk) for chunk in part]
+            rows = [num_logit_rows(chunk) for chunk in part]
             self._visit(part, rows, hidden)
             self._sample(part, rows, hidden)
             computed += part
@@ -300,8 +308,8 @@ class EngineCore:
                     sequence.draft = []
 
     def _forward(self, chunks: list[Chunk]) -> Array:
-        rows = [_num_logit_rows(chunk) for chunk in chunks]
-        return self._runner.forward(forward_batch(chunks, rows, self.engine_config.block_size))
+        batch = forward_batch(chunks, [num_logit_rows(chunk) for chunk in chunks], self.engine_config.block_size)
+        return self._runner.forward(batch, owners_of(chunks, [chunk.count for chunk in chunks]))
 
     def _fail(self, sequence: TokenSequence, failure: Exception) -> None:
         """The sequence cannot go on; `_collect` takes it away."""
@@ -346,7 +354,8 @@ class EngineCore:
             return
         if len(wanted) < first:  # some rows are of texts that are scored
             hidden = hidden[np.array(wanted, dtype=np.int32)]
-        logits = iter(self._runner.logits(hidden))
+        owners = owners_of([chunk for chunk, _ in ready], [1 + chunk.num_draft for chunk, _ in ready])
+        logits = iter(self._runner.logits(hidden, owners))
         for chunk, sequence in ready:
             own = list(islice(logits, 1 + chunk.num_draft))
             try:
@@ -360,7 +369,7 @@ class EngineCore:
     def _collect(self, chunks: list[Chunk]) -> list[RequestOutput]:
         """Free what has ended, and tell how the requests stand that got a token or an end."""
         now = time.monotonic()
-        ended = [sequence for sequence in self.scheduler.running if _has_ended(sequence)]
+        ended = [sequence for sequence in self.scheduler.running if has_ended(sequence)]
         told: dict[str, Request] = {}
         for sequence in [*(chunk.sequence for chunk in chunks if chunk.is_last), *ended]:
             if isinstance(sequence, Sequence):
@@ -372,26 +381,7 @@ class EngineCore:
             if request.finished:
                 request.finished_time = now
                 del self._requests[request.request_id]
-        return [request.output() for request in told.values() if _is_told(request)]
-
-
-def _is_told(request: Request) -> bool:
-    return request.finished or request.error is not None or not request.final_only
-
-
-def _num_logit_rows(chunk: Chunk) -> int:
-    """Rows at the end of the chunk whose logits are wanted."""
-    if isinstance(chunk.sequence, Scoring):
-        return chunk.count
-    return 1 + chunk.num_draft if chunk.is_last else 0
-
-
-def _has_ended(sequence: TokenSequence) -> bool:
-    if isinstance(sequence, Sequence):
-        return sequence.finish_reason is not None
-    if isinstance(sequence, Scoring) and sequence.failure is not None:
-        return True
-    return not sequence.num_uncomputed_tokens
+        return [request.output() for request in told.values() if request.is_told]
 
 
 def _eos(config: ModelConfig, tokenizer: Tokenizer | None) -> frozenset[int]:

@@ -12,7 +12,7 @@ from ostro.engine import sampler
 from ostro.engine.grammar import Guide, Ids
 from ostro.engine.outputs import CompletionOutput, FinishReason, Logprob, RequestMetrics, RequestOutput
 from ostro.engine.params import SamplingParams
-from ostro.engine.scheduler import TokenSequence
+from ostro.engine.scheduler import Chunk, TokenSequence
 from ostro.engine.stop import StopStrings
 from ostro.errors import OstroError
 from ostro.ops.base import Array
@@ -199,6 +199,11 @@ class Request:
         """Whether every answer has ended."""
         return all(sequence.finish_reason is not None for sequence in self.sequences)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a change of it is to be told now."""
+        return self.finished or self.error is not None or not self.final_only
+
     def output(self) -> RequestOutput:
         """The request as it stands."""
         return RequestOutput(
@@ -224,3 +229,19 @@ class Scoring(TokenSequence):
     visit: Callable[[int, Array], None]
     failure: OstroError | None = None
     """Why it was given up."""
+
+
+def num_logit_rows(chunk: Chunk) -> int:
+    """Rows at the end of the chunk whose logits are wanted."""
+    if isinstance(chunk.sequence, Scoring):
+        return chunk.count
+    return 1 + chunk.num_draft if chunk.is_last else 0
+
+
+def has_ended(sequence: TokenSequence) -> bool:
+    """Whether nothing of a running sequence is left to be computed."""
+    if isinstance(sequence, Sequence):
+        return sequence.finish_reason is not None
+    if isinstance(sequence, Scoring) and sequence.failure is not None:
+        return True
+    return not sequence.num_uncomputed_tokens

@@ -12,12 +12,16 @@ from ostro.engine.scheduler import Chunk
 from ostro.models import llama
 from ostro.ops.base import Array, Ops
 from ostro.ops.batch import ForwardBatch, Int32
+from ostro.ops.lora import LoraOps
 
 Float32 = npt.NDArray[np.float32]
 
 
 class ModelRunner:
-    """A model on a backend with a K/V pool of `num_blocks` blocks of `block_size` tokens."""
+    """A model on a backend with a K/V pool of `num_blocks` blocks of `block_size` tokens.
+
+    `adapted` are the weights with adapters over them (`ostro.models.adapters`), for steps that have rows of one.
+    """
 
     def __init__(
         self,
@@ -28,31 +32,52 @@ class ModelRunner:
         num_blocks: int,
         block_size: int,
         kv_dtype: str,
+        adapted: llama.LlamaWeights | None = None,
     ) -> None:
         self._ops = ops
         self._config = config
         self._weights = weights
+        self._adapted = adapted
         self.pool = ops.kv_pool(
             config.num_hidden_layers, num_blocks, block_size, config.num_key_value_heads, config.head_dim, kv_dtype
         )
 
-    def forward(self, batch: ForwardBatch) -> Array:
-        """Compute the batch and store its K/V; the hidden states of `batch.logit_rows`: (R, D)."""
+    def forward(self, batch: ForwardBatch, owners: Int32 | None = None) -> Array:
+        """Compute the batch and store its K/V; the hidden states of `batch.logit_rows`: (R, D).
+
+        `owners` (T,) are the numbers of the rows' adapters, -1 for the base; None: all are the base's.
+        """
         config = self._config
+        ops, weights = self._of(owners)
 
         def attend(layer: int, q: Array, k: Array, v: Array) -> Array:
             return self._ops.attention(q, k, v, self.pool, layer, batch, config.sliding_windows[layer])
 
-        hidden = llama.hidden_states(self._ops, config, self._weights, batch.token_ids, batch.positions, attend)
+        hidden = llama.hidden_states(ops, config, weights, batch.token_ids, batch.positions, attend)
         return hidden if len(batch.logit_rows) == len(batch.token_ids) else hidden[batch.logit_rows]
 
-    def logits(self, hidden: Array) -> Float32:
-        """Scores over the vocabulary for hidden states (R, D): (R, V)."""
-        return self.to_numpy(llama.logits(self._ops, self._weights, hidden))
+    def logits(self, hidden: Array, owners: Int32 | None = None) -> Float32:
+        """Scores over the vocabulary for hidden states (R, D) of rows with `owners` (R,): (R, V)."""
+        ops, weights = self._of(owners)
+        return self.to_numpy(llama.logits(ops, weights, hidden))
+
+    def _of(self, owners: Int32 | None) -> tuple[Ops, llama.LlamaWeights]:
+        """Operations and weights for rows with these owners."""
+        if owners is None:
+            return self._ops, self._weights
+        assert self._adapted is not None
+        return LoraOps(self._ops, owners), self._adapted
 
     def to_numpy(self, x: Array) -> Float32:
         """Rows of the backend as a NumPy array."""
         return self._ops.to_numpy(x)
+
+
+def owners_of(chunks: Sequence[Chunk], num_rows: Sequence[int]) -> Int32 | None:
+    """The numbers of the adapters of the chunks' rows, `num_rows[i]` of chunk i; None where all are the base's."""
+    if all(chunk.sequence.adapter < 0 for chunk in chunks):
+        return None
+    return np.repeat(np.array([chunk.sequence.adapter for chunk in chunks], dtype=np.int32), num_rows)
 
 
 def forward_batch(chunks: Sequence[Chunk], num_logit_rows: Sequence[int], block_size: int) -> ForwardBatch:

@@ -36,6 +36,8 @@ class TokenSequence:
     order: int
     token_ids: list[int]
     num_prompt_tokens: int
+    adapter: int = -1
+    """The number of the adapter that it is computed with; -1: the base model alone."""
     salt: Hashable | None = None
     leader: TokenSequence | None = None
     cache: SequenceCache | None = None
@@ -302,7 +304,7 @@ class Scheduler:
         self.waiting.remove(sequence)
         sequence.awaited = None
         sequence.cache = cache
-        sequence.is_restoring = self.restores and isinstance(sequence.salt, str)
+        sequence.is_restoring = self.restores and isinstance(sequence.salt, str | tuple)
         if sequence.num_cached_tokens is None:
             sequence.num_cached_tokens = cache.num_tokens
         insort(self.running, sequence, key=_order)

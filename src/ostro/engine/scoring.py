@@ -50,7 +50,10 @@ class Reading:
 
 
 class TextReader:
-    """Queues texts with a scheduler, and makes of their hidden states what was asked for."""
+    """Queues texts with a scheduler, and makes of their hidden states what was asked for.
+
+    `adapter` is the number of the one that a text is read with, -1 for the base.
+    """
 
     def __init__(
         self,
@@ -69,7 +72,7 @@ class TextReader:
         self.max_logit_rows = max(1, LOGITS_AT_ONCE // config.vocab_size)
         """Rows of logits that are held at once."""
 
-    def start_logits(self, token_ids: Tokens[int]) -> Reading:
+    def start_logits(self, token_ids: Tokens[int], adapter: int = -1) -> Reading:
         """Queue a text; the result is the model's scores for the token after each of them: float32 (T, V)."""
         ids = self._checked(token_ids)
         out = np.empty((len(ids), self._vocab_size), dtype=np.float32)
@@ -77,9 +80,9 @@ class TextReader:
         def visit(start: int, logits: Float32) -> None:
             out[start : start + len(logits)] = logits
 
-        return self._start(ids, out, visit)
+        return self._start(ids, out, visit, adapter)
 
-    def start_score(self, token_ids: Tokens[int]) -> Reading:
+    def start_score(self, token_ids: Tokens[int], adapter: int = -1) -> Reading:
         """Queue a text; the result is each token's log-probability after those before it: float32 (T - 1,)."""
         ids = self._checked(token_ids)
         out = np.empty(len(ids) - 1, dtype=np.float32)
@@ -90,14 +93,14 @@ class TextReader:
             logprobs = sampler.log_softmax(logits)
             out[start:end] = logprobs[np.arange(len(logits)), following[start:end]]
 
-        return self._start(ids[:-1], out, visit)
+        return self._start(ids[:-1], out, visit, adapter)
 
-    def start_embedding(self, token_ids: Tokens[int], pooling: Pooling) -> Embedding:
+    def start_embedding(self, token_ids: Tokens[int], pooling: Pooling, adapter: int = -1) -> Embedding:
         """Queue a text whose hidden states are pooled while steps are taken."""
         check_pooling(pooling)
         ids = self._checked(token_ids)
         pool = Pool(len(ids), pooling, self._runner.to_numpy)
-        return Embedding(self._add(ids, pool.visit), pool)
+        return Embedding(self._add(ids, pool.visit, adapter), pool)
 
     def _checked(self, token_ids: Tokens[int]) -> list[int]:
         ids = admission.check_token_ids(token_ids, self._vocab_size)
@@ -105,20 +108,24 @@ class TextReader:
             raise ContextLengthError(len(ids), self._max_model_len)
         return ids
 
-    def _add(self, ids: list[int], visit: Callable[[int, Array], None]) -> Scoring:
-        scoring = Scoring(order=next(self._order), token_ids=ids, num_prompt_tokens=len(ids), visit=visit)
+    def _add(self, ids: list[int], visit: Callable[[int, Array], None], adapter: int) -> Scoring:
+        scoring = Scoring(
+            order=next(self._order), token_ids=ids, num_prompt_tokens=len(ids), visit=visit, adapter=adapter
+        )
         self._scheduler.add(scoring)
         return scoring
 
-    def _start(self, ids: list[int], out: Float32, visit: Callable[[int, Float32], None]) -> Reading:
+    def _start(self, ids: list[int], out: Float32, visit: Callable[[int, Float32], None], adapter: int) -> Reading:
         """Queue a text whose logits (R, V) are shown to `visit`, a bounded number of rows at once."""
         reading = Reading(out, len(ids))
 
         def visit_hidden(start: int, hidden: Array) -> None:
             for done in range(0, len(hidden), self.max_logit_rows):
-                visit(start + done, self._runner.logits(hidden[done : done + self.max_logit_rows]))
+                rows = hidden[done : done + self.max_logit_rows]
+                owners = None if adapter < 0 else np.full(len(rows), adapter, dtype=np.int32)
+                visit(start + done, self._runner.logits(rows, owners))
             reading.note(start + len(hidden), len(ids))
 
         if ids:
-            reading.sequence = self._add(ids, visit_hidden)
+            reading.sequence = self._add(ids, visit_hidden, adapter)
         return reading

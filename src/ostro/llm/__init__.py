@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,29 +24,26 @@ from ostro.engine.params import SamplingParams
 from ostro.engine.pooling import Embedding, Pooling
 from ostro.engine.scoring import Reading
 from ostro.errors import RequestError, TokenizerNotFoundError
-from ostro.llm.defaults import default_params
-from ostro.llm.loading import find, kv_dtype_of, load_tokenizer_of, loaded_bytes, make_engine, make_ops, stored_dtype
-from ostro.llm.prompts import EncodedPrompt, PromptLike, batch, token_ids
+from ostro.llm.defaults import default_params, params_for_each
+from ostro.llm.loading import (
+    find,
+    find_adapters,
+    kv_dtype_of,
+    load_tokenizer_of,
+    loaded_bytes,
+    make_engine,
+    make_ops,
+    stored_dtype,
+    tell_loaded,
+)
+from ostro.llm.prompts import EncodedPrompt, PromptLike, adapter_for_each, batch, token_ids
+from ostro.llm.score import ScoreOutput
 from ostro.llm.shared import SharedEngine
 from ostro.llm.stream import Inbox, Stream
-from ostro.log import logger
 from ostro.models.convert.cache import packed_copy
 from ostro.tokenizer.base import Tokenizer
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreOutput:
-    """Log-probabilities (natural) of `token_ids`, each given all that stands before it."""
-
-    token_ids: list[int]
-    logprobs: list[float]
-
-    @property
-    def total(self) -> float:
-        """Log-probability of all of them together."""
-        return float(np.sum(np.asarray(self.logprobs, dtype=np.float64)))
 
 
 class LLM:
@@ -74,6 +72,9 @@ class LLM:
     "prompt-lookup" or "draft-model" whenever possible and with that alone, "off". `draft_model` names a smaller model
     of the same vocabulary, which then drafts beside prompt lookup; a draft has at most `max_draft_tokens`. It needs
     the cpu backend, and "auto" is off on the others.
+
+    `adapters` are LoRA adapters over the model, folders in peft's format by the names that requests call them by.
+    Requests of any adapters and of the model alone are computed side by side.
 
     The methods may be called from several threads; their requests then share the steps.
 
@@ -104,12 +105,14 @@ class LLM:
         speculation: str = "auto",
         draft_model: str | Path | None = None,
         max_draft_tokens: int = 15,
+        adapters: Mapping[str, str | Path] | None = None,
         revision: str | None = None,
         offline: bool = False,
         cache_dir: str | Path | None = None,
     ) -> None:
         began = time.monotonic()
         self.path = find(model, revision=revision, offline=offline, cache_dir=cache_dir)
+        source = self.path
         if quantize is not None:
             made = packed_copy(self.path, quantize, name=str(model), dtype=dtype, num_threads=num_threads)
             self.path = made.path
@@ -120,7 +123,10 @@ class LLM:
         ops = make_ops(backend, stored, num_threads=num_threads, device=device)
         self.backend = ops.name
         self._tokenizer = load_tokenizer_of(checkpoint, self.path)
-        self.weight_bytes = loaded_bytes(checkpoint, dtype, ops.name)
+        found = find_adapters(adapters or {}, checkpoint, source)
+        self.adapter: str | None = None
+        """What requests use that name no adapter (`with_adapter`); None: the model alone."""
+        self.weight_bytes = loaded_bytes(checkpoint, dtype, ops.name) + sum(each.nbytes for each in found.values())
         """Bytes of the weights, mapped ones included."""
         self._engine = make_engine(
             ops,
@@ -142,9 +148,25 @@ class LLM:
             draft=None if draft_model is None else find(draft_model, offline=offline, cache_dir=cache_dir),
             dtype=dtype,
             kv_dtype=kv_dtype,
+            adapters=found,
         )
         self.shared = SharedEngine(self._engine)
-        self._tell(checkpoint.form, stored, time.monotonic() - began)
+        tell_loaded(self._engine, ops, checkpoint, self.path, stored, time.monotonic() - began)
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of the adapters."""
+        return list(self._engine.adapters.digests)
+
+    def with_adapter(self, name: str | None) -> Self:
+        """The same model, not loaded again, whose requests use an adapter unless they name another one.
+
+        RequestError for a name that none has.
+        """
+        self._engine.adapters.number(name)
+        view = copy.copy(self)
+        view.adapter = name
+        return view
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -170,34 +192,41 @@ class LLM:
         self,
         prompts: PromptLike | Sequence[PromptLike],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        adapter: str | Sequence[str | None] | None = None,
     ) -> list[RequestOutput]:
         """Answers to one prompt or many, computed side by side, in the order of the prompts.
 
         One `SamplingParams` serves all prompts; a list has one for each. None is what the checkpoint recommends for
-        itself (`default_params`, from its generation_config.json).
+        itself (`default_params`, from its generation_config.json). `adapter` names the one to use, or one for each.
         RequestError (ContextLengthError) for a prompt that cannot be run; nothing is then left running.
         """
         many = batch(prompts)
-        params = self._params(sampling_params, len(many))
+        params = params_for_each(sampling_params, len(many), self.default_params)
+        names = adapter_for_each(adapter, len(many))
         running: list[Inbox] = []
         try:
-            for prompt, each in zip(many, params, strict=True):
-                running.append(self._add(prompt, each, final_only=True))
+            for prompt, each, name in zip(many, params, names, strict=True):
+                running.append(self._add(prompt, each, name, final_only=True))
             return [next(self._outputs(inbox)) for inbox in running]
         finally:
             self.shared.drop([inbox.request_id for inbox in running])
 
-    def stream(self, prompt: PromptLike, sampling_params: SamplingParams | None = None) -> Stream:
+    def stream(
+        self, prompt: PromptLike, sampling_params: SamplingParams | None = None, *, adapter: str | None = None
+    ) -> Stream:
         """The answer in pieces, as they become certain. Closing the iterator stops the computation.
 
         What is wrong with the request is raised here, before the first piece is asked for.
         """
-        return Stream(self, prompt, self._params(sampling_params, 1)[0])
+        return Stream(self, prompt, params_for_each(sampling_params, 1, self.default_params)[0], adapter)
 
     def chat(
         self,
         messages: Messages | Sequence[Messages],
         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
+        *,
+        adapter: str | Sequence[str | None] | None = None,
         **rendering: Any,
     ) -> list[RequestOutput]:
         """Answers to one conversation of `{"role": ..., "content": ...}` messages, or to several, as `generate` does.
@@ -206,13 +235,19 @@ class LLM:
         """
         several = len(messages) > 0 and isinstance(messages[0], list | tuple)
         conversations: Sequence[Any] = messages if several else [messages]
-        return self.generate([self.render(each, **rendering) for each in conversations], sampling_params)
+        prompts = [self.render(each, **rendering) for each in conversations]
+        return self.generate(prompts, sampling_params, adapter=adapter)
 
     def stream_chat(
-        self, messages: Messages, sampling_params: SamplingParams | None = None, **rendering: Any
+        self,
+        messages: Messages,
+        sampling_params: SamplingParams | None = None,
+        *,
+        adapter: str | None = None,
+        **rendering: Any,
     ) -> Stream:
         """As `chat`, in pieces as `stream` gives them."""
-        return self.stream(self.render(messages, **rendering), sampling_params)
+        return self.stream(self.render(messages, **rendering), sampling_params, adapter=adapter)
 
     def render(
         self,
@@ -250,8 +285,8 @@ class LLM:
         ids = self._encode(prompt)
         at_start = bool(ids) and self._at_start(prompt, ids)
         if isinstance(prompt, Prompt):
-            return EncodedPrompt(ids, prompt.text, at_start, tuple(prompt.stop_ids))
-        return EncodedPrompt(ids, prompt if isinstance(prompt, str) else None, at_start, ())
+            return EncodedPrompt(ids, prompt.text, at_start, tuple(prompt.stop_ids), self.adapter)
+        return EncodedPrompt(ids, prompt if isinstance(prompt, str) else None, at_start, (), self.adapter)
 
     def logits(self, prompt: PromptLike) -> npt.NDArray[np.float32]:
         """The model's scores for the token after each token of the prompt: float32 (T, vocab_size)."""
@@ -290,9 +325,9 @@ class LLM:
         try:
             with self.shared.lock:
                 for ids in texts:
-                    started.append(self._engine.start_embedding(ids, pooling))
+                    started.append(self._engine.start_embedding(ids, pooling, self.adapter))
             for each in started:
-                self._finish(each, on_step)
+                self.shared.finish(each, on_step)
             rows = [each.vector for each in started]
             return np.stack(rows) if rows else np.empty((0, self.config.hidden_size), np.float32)
         finally:
@@ -304,16 +339,6 @@ class LLM:
         """Forget the prompts that are kept for reuse, in memory and on disk."""
         with self.shared.lock:
             self._engine.reset_prefix_cache()
-
-    def _tell(self, form: str, stored: str | None, seconds: float) -> None:
-        """Log what was loaded."""
-        sizes, kv_bytes = self._engine.sizes, self._engine.kv_cache_bytes
-        logger.info("%s: %s, %s files, weights %s", self.path, self.config.family, form, stored or "packed")
-        logger.info("backend %s, loaded in %.2f s", self.backend, seconds)
-        logger.info("speculation %s", "on" if self._engine.is_speculating else "off")
-        logger.info(
-            "K/V cache: %d blocks, %.1f MB, texts of %d tokens", sizes.num_blocks, kv_bytes / 1e6, sizes.max_model_len
-        )
 
     def _encode(self, prompt: PromptLike) -> list[int]:
         if isinstance(prompt, Prompt):
@@ -330,24 +355,14 @@ class LLM:
             return not prompt.is_open
         return self._tokenizer is not None and self._tokenizer.is_control(ids[-1])
 
-    def _params(self, params: SamplingParams | Sequence[SamplingParams] | None, count: int) -> Sequence[SamplingParams]:
-        if params is None or isinstance(params, SamplingParams):
-            return [params or self.default_params] * count
-        if not isinstance(params, Sequence) or not all(isinstance(each, SamplingParams) for each in params):
-            raise RequestError(
-                f"sampling_params must be a SamplingParams or a list of them, not {params!r}.", param="sampling_params"
-            )
-        if len(params) != count:
-            raise RequestError(
-                f"{len(params)} sampling_params are given for {count} prompts: give one, or one for each prompt.",
-                param="sampling_params",
-            )
-        return params
-
-    def _add(self, prompt: PromptLike, params: SamplingParams, *, final_only: bool = False) -> Inbox:
+    def _add(
+        self, prompt: PromptLike, params: SamplingParams, adapter: str | None, *, final_only: bool = False
+    ) -> Inbox:
         # An output tells all that the ones before it told, so the newest is enough.
         newest: deque[RequestOutput] = deque(maxlen=1)
         encoded = self.encode(prompt)
+        if adapter is not None:
+            encoded = replace(encoded, adapter=adapter)
         return Inbox(self.shared.add(encoded, params, newest.append, final_only=final_only), newest)
 
     def _outputs(self, inbox: Inbox) -> Iterator[RequestOutput]:
@@ -366,24 +381,13 @@ class LLM:
             if output.finished:
                 return
 
-    def _read(self, start: Callable[[list[int]], Reading], ids: list[int]) -> npt.NDArray[np.float32]:
+    def _read(self, start: Callable[[list[int], int], Reading], ids: list[int]) -> npt.NDArray[np.float32]:
         """What comes of a text that is read; other threads get their turn between the steps."""
         with self.shared.lock:
-            reading = start(ids)
+            reading = start(ids, self._engine.adapters.number(self.adapter))
         try:
-            self._finish(reading)
+            self.shared.finish(reading)
             return reading.result
         finally:
             with self.shared.lock:
                 self._engine.cancel(reading)
-
-    def _finish(self, text: Embedding | Reading, on_step: Callable[[], None] | None = None) -> None:
-        while True:
-            if on_step is not None:
-                on_step()
-            with self.shared.lock:
-                if text.failure is not None:
-                    raise text.failure
-                if text.is_done:
-                    return
-                self.shared.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +51,21 @@ def _values(stated: Mapping[str, Any]) -> dict[str, Any]:
     if stated.get("do_sample") is False:
         values["temperature"] = 0
     return values
+
+
+def params_for_each(
+    params: SamplingParams | Sequence[SamplingParams] | None, count: int, default: SamplingParams
+) -> Sequence[SamplingParams]:
+    """What was given for `count` prompts, one for all or a list; None is the default. RequestError for other things."""
+    if params is None or isinstance(params, SamplingParams):
+        return [params or default] * count
+    if not isinstance(params, Sequence) or not all(isinstance(each, SamplingParams) for each in params):
+        raise RequestError(
+            f"sampling_params must be a SamplingParams or a list of them, not {params!r}.", param="sampling_params"
+        )
+    if len(params) != count:
+        raise RequestError(
+            f"{len(params)} sampling_params are given for {count} prompts: give one, or one for each prompt.",
+            param="sampling_params",
+        )
+    return params

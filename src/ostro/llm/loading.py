@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ostro.checkpoint.fingerprint import fingerprint
+from ostro.checkpoint.adapter import WEIGHTS_NAME, Adapter, read_adapter
+from ostro.checkpoint.fingerprint import fingerprint, weights_fingerprint
 from ostro.checkpoint.open import Checkpoint, num_weights, open_checkpoint
+from ostro.config import ModelConfig
+from ostro.engine.adapters import AdapterSet
 from ostro.engine.config import EngineConfig
 from ostro.engine.core import EngineCore
 from ostro.engine.draft_model import DraftModel, require_same_vocabulary
-from ostro.errors import CheckpointError, ModelNotFoundError, TokenizerNotFoundError
+from ostro.errors import CheckpointError, ModelNotFoundError, RequestError, TokenizerNotFoundError
+from ostro.log import logger
+from ostro.models.adapters import adapt_weights
+from ostro.models.llama import LlamaWeights
 from ostro.models.load import load_weights
 from ostro.ops import get_ops
 from ostro.ops.base import Ops
@@ -39,8 +46,11 @@ def make_engine(
     draft: Path | None,
     dtype: str,
     kv_dtype: str,
+    adapters: Mapping[str, Adapter] | None = None,
 ) -> EngineCore:
     """An engine with the checkpoint's weights, and with the model at `draft` to write ahead, if there is one.
+
+    `adapters` lie beside the weights, by the names under which requests ask for them.
 
     `dtype` and `kv_dtype` are those of `LLM`. RequestError where the draft model's vocabulary is another one.
     """
@@ -62,7 +72,62 @@ def make_engine(
         weight_bytes=weight_bytes,
         fingerprint=f"{fingerprint(checkpoint)} {dtype}" if engine_config.prefix_cache_dir is not None else None,
         draft=drafter,
+        adapters=_adapter_set(ops, config, weights, adapters or {}),
     )
+
+
+def find_adapters(adapters: Mapping[str, str | Path], checkpoint: Checkpoint, source: Path) -> dict[str, Adapter]:
+    """The adapters of these folders, proved to fit the checkpoint, which may have been packed from `source`.
+
+    One that was trained over other weights than those of either is told in the log.
+    """
+    found: dict[str, Adapter] = {}
+    for name, folder in adapters.items():
+        if not isinstance(name, str) or not name:
+            raise RequestError(f"An adapter's name is a text that is not empty, not {name!r}.", param="adapters")
+        found[name] = read_adapter(Path(folder).expanduser())
+        found[name].check(checkpoint.tensors.shapes, str(checkpoint.folder or checkpoint.files[0]))
+    recorded = {name: adapter.base.fingerprint for name, adapter in found.items() if adapter.base is not None}
+    own = _fingerprints(checkpoint, source) if recorded else ()
+    for name in [name for name, trained_over in recorded.items() if trained_over not in own]:
+        logger.warning(
+            "adapter %s: it was trained over other weights than these. Where they are the same model, packed or "
+            "rounded otherwise, its answers will be about the same; else they will be of no use.",
+            name,
+        )
+    return found
+
+
+def _fingerprints(checkpoint: Checkpoint, source: Path) -> list[str]:
+    checkpoints = [checkpoint]
+    if source not in (checkpoint.folder, *checkpoint.files):
+        checkpoints.append(open_checkpoint(source))
+    return [weights_fingerprint(each) for each in checkpoints]
+
+
+def tell_loaded(
+    engine: EngineCore, ops: Ops, checkpoint: Checkpoint, path: Path, stored: str | None, seconds: float
+) -> None:
+    """Log what was loaded."""
+    sizes = engine.sizes
+    logger.info("%s: %s, %s files, weights %s", path, engine.config.family, checkpoint.form, stored or "packed")
+    logger.info("backend %s, loaded in %.2f s", ops.name, seconds)
+    logger.info("speculation %s", "on" if engine.is_speculating else "off")
+    if engine.adapters.digests:
+        logger.info("adapters %s", ", ".join(engine.adapters.digests))
+    logger.info(
+        "K/V cache: %d blocks, %.1f MB, texts of %d tokens",
+        sizes.num_blocks, engine.kv_cache_bytes / 1e6, sizes.max_model_len,
+    )  # fmt: skip
+
+
+def _adapter_set(
+    ops: Ops, config: ModelConfig, weights: LlamaWeights, adapters: Mapping[str, Adapter]
+) -> AdapterSet | None:
+    if not adapters:
+        return None
+    adapted = adapt_weights(ops, config, weights, list(adapters.values()))
+    return AdapterSet(adapted, {name: adapter.digest() for name, adapter in adapters.items()})
 
 
 def _draft_model(
@@ -95,6 +160,7 @@ def weight_bytes(
     revision: str | None = None,
     offline: bool = False,
     cache_dir: str | Path | None = None,
+    adapters: Mapping[str, str | Path] | None = None,
     **_: Any,
 ) -> int:
     """About the bytes that `LLM` will need for weights, by its own arguments; headers alone are read.
@@ -109,7 +175,8 @@ def weight_bytes(
     if draft_model is not None:
         drafting = open_checkpoint(find(draft_model, offline=offline, cache_dir=cache_dir))
         found += loaded_bytes(drafting, dtype, backend)
-    return found
+    files = [Path(folder).expanduser() / WEIGHTS_NAME for folder in (adapters or {}).values()]
+    return found + sum(file.stat().st_size for file in files if file.is_file())
 
 
 def loaded_bytes(checkpoint: Checkpoint, dtype: str, backend: str) -> int:

@@ -21,13 +21,15 @@ class EncodedPrompt:
     """A prompt as the engine takes it.
 
     `text` is for the record, None where it is not known. `at_start`: the answer begins a text of its own, and does not
-    go on with one that the caller began. `eos_token_ids` end a turn in the prompt's format.
+    go on with one that the caller began. `eos_token_ids` end a turn in the prompt's format. `adapter` is the name of
+    the one that answers, None the model alone.
     """
 
     token_ids: list[int]
     text: str | None
     at_start: bool
     eos_token_ids: tuple[int, ...]
+    adapter: str | None = None
 
 
 def batch(prompts: PromptLike | Sequence[PromptLike]) -> list[PromptLike]:
@@ -57,3 +59,19 @@ def _not_a_prompt(value: Any) -> RequestError:
         "Conversations are for chat() and render().",
         param="prompt",
     )
+
+
+def adapter_for_each(adapter: str | Sequence[str | None] | None, count: int) -> Sequence[str | None]:
+    """A name for each of `count` prompts, from one for all of them or a list; RequestError for a list of another size.
+
+    >>> adapter_for_each("a", 2), adapter_for_each(["a", None], 2)
+    (['a', 'a'], ['a', None])
+    """
+    if adapter is None or isinstance(adapter, str):
+        return [adapter] * count
+    if len(adapter) != count:
+        raise RequestError(
+            f"{len(adapter)} adapters are given for {count} prompts: give one, or one for each prompt.",
+            param="adapter",
+        )
+    return list(adapter)

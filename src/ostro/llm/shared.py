@@ -12,6 +12,8 @@ from typing import TypeAlias
 from ostro.engine.core import EngineCore
 from ostro.engine.outputs import RequestOutput
 from ostro.engine.params import SamplingParams
+from ostro.engine.pooling import Embedding
+from ostro.engine.scoring import Reading
 from ostro.llm.prompts import EncodedPrompt
 
 Deliver: TypeAlias = Callable[[RequestOutput], None]
@@ -84,6 +86,7 @@ class SharedEngine:
                 at_start=prompt.at_start,
                 eos_token_ids=prompt.eos_token_ids,
                 final_only=final_only,
+                adapter=prompt.adapter,
             )
             self._deliveries[request_id] = deliver
         return request_id
@@ -105,6 +108,18 @@ class SharedEngine:
                     deliver(output)
                 if output.finished:
                     self._deliveries.pop(output.request_id, None)
+
+    def finish(self, text: Embedding | Reading, on_step: Callable[[], None] | None = None) -> None:
+        """Take steps until a text that is only read is done; `on_step` is called before each, and may end the work."""
+        while True:
+            if on_step is not None:
+                on_step()
+            with self.lock:
+                if text.failure is not None:
+                    raise text.failure
+                if text.is_done:
+                    return
+                self.step()
 
     def abort(self, request_id: str) -> RequestOutput | None:
         """End a request now; its last output, which is not delivered, or None if it has ended already."""

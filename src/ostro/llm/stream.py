@@ -27,9 +27,9 @@ class Inbox:
 class Stream(Iterator[StreamChunk]):
     """The pieces of a running answer. `close` (or the end of a `with` block, or dropping it) stops the computation."""
 
-    def __init__(self, llm: LLM, prompt: PromptLike, params: SamplingParams) -> None:
+    def __init__(self, llm: LLM, prompt: PromptLike, params: SamplingParams, adapter: str | None = None) -> None:
         self._llm = llm
-        inbox = llm._add(prompt, params)
+        inbox = llm._add(prompt, params, adapter)
         self._request_id = inbox.request_id
         self._outputs = llm._outputs(inbox)
         self._ready: deque[StreamChunk] = deque()

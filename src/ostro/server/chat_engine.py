@@ -29,7 +29,7 @@ from ostro.server.errors import FieldError
 from ostro.server.events import Call, Event, Finish, Text, TokenLogprobs, Usage
 from ostro.server.generation import Generation
 from ostro.server.jobs import ChatJob, TextJob
-from ostro.server.service import ModelService
+from ostro.server.service import Service
 from ostro.tokenizer.base import Tokenizer
 
 _BYTES_PER_TOKEN = 64  # to read a token is as much work as so many bytes are (`ostro.server.apart`)
@@ -62,7 +62,7 @@ class Run:
     """A job that was let in. `prompt` is what was rendered; None where the caller gave ids or text."""
 
     generation: Generation
-    service: ModelService
+    service: Service
     params: SamplingParams
     reader: Callable[[int], _Reader]
     prompt: Prompt | None = None
@@ -155,7 +155,7 @@ def usage_of(output: RequestOutput) -> Usage:
 
 
 async def start_chat(
-    service: ModelService, job: ChatJob, *, max_tokens_limit: int | None = None, final_only: bool = False
+    service: Service, job: ChatJob, *, max_tokens_limit: int | None = None, final_only: bool = False
 ) -> Run:
     """Render a conversation and submit it. PromptError, RequestError or an error of admission.
 
@@ -169,7 +169,7 @@ async def start_chat(
 
 
 async def start_text(
-    service: ModelService, job: TextJob, *, max_tokens_limit: int | None = None, final_only: bool = False
+    service: Service, job: TextJob, *, max_tokens_limit: int | None = None, final_only: bool = False
 ) -> Run:
     """As `start_chat` for plain text, ids or a prompt that was made already."""
     params = await in_thread(len(job.prompt), _limited, service.llm, job.prompt, job.params, max_tokens_limit)
@@ -185,7 +185,7 @@ class _Prepared:
     reader: Callable[[int], _Reader]
 
 
-def render_job(service: ModelService, job: ChatJob) -> Prompt:
+def render_job(service: Service, job: ChatJob) -> Prompt:
     """The prompt of a job: a model that must not call a tool is not told of any."""
     tools, builtin_tools = job.offered
     form = _required_format(service)
@@ -203,7 +203,7 @@ def render_job(service: ModelService, job: ChatJob) -> Prompt:
     )
 
 
-def chat_format(service: ModelService) -> ChatFormat:
+def chat_format(service: Service) -> ChatFormat:
     """The prompt format of a model; PromptError for a base model, which has none."""
     if service.chat_format is not None:
         return named_format(service.chat_format)
@@ -211,7 +211,7 @@ def chat_format(service: ModelService) -> ChatFormat:
     return choose_format(llm.tokenizer, llm.config.family, llm.tokenizer.chat_template)
 
 
-def _required_format(service: ModelService) -> ChatFormat:
+def _required_format(service: Service) -> ChatFormat:
     try:
         return chat_format(service)
     except PromptError:
@@ -224,7 +224,7 @@ def _required_format(service: ModelService) -> ChatFormat:
         ) from None
 
 
-def _prepared(service: ModelService, job: ChatJob, max_tokens_limit: int | None) -> _Prepared:
+def _prepared(service: Service, job: ChatJob, max_tokens_limit: int | None) -> _Prepared:
     """Prompt, parameters and reader. Takes as long as the tokenizer, so it is no work for the event loop."""
     llm, prompt, form = service.llm, render_job(service, job), chat_format(service)
     params = _with_choice(job, form, llm)

@@ -19,7 +19,7 @@ from ostro.server.models import Models
 from ostro.server.notes import note
 from ostro.server.openai.store import ResponseStore
 from ostro.server.refusal import Scope
-from ostro.server.service import ModelService
+from ostro.server.service import Service
 from ostro.server.settings import ServerSettings
 from ostro.server.sse import ClientGone
 
@@ -37,7 +37,7 @@ class ServerContext:
     embedders: Embedders
     responses: ResponseStore = field(default_factory=ResponseStore)
 
-    async def service(self, request: Request, name: str | None) -> ModelService:
+    async def service(self, request: Request, name: str | None) -> Service:
         """The model that a request asks for: by its path (Azure OpenAI's deployment), its body or Azure's header."""
         asked = request.path_params.get("deployment") or name or request.headers.get("azureml-model-deployment")
         service = await self.models.get(asked)

@@ -57,8 +57,8 @@ def card_body(card: ModelCard, *, chat: bool, tools: bool, fim: bool) -> dict[st
         "type": "base",
         "aliases": [alias for alias in card.aliases if alias != "*"],
         "permission": [],
-        "root": card.id,
-        "parent": None,
+        "root": card.parent or card.id,
+        "parent": card.parent,
         **({} if card.max_model_len is None else {"max_context_length": card.max_model_len}),
         "capabilities": dict.fromkeys(_ABILITIES, False)
         | {"completion_chat": chat, "completion_fim": fim, "function_calling": tools},
@@ -68,7 +68,7 @@ def card_body(card: ModelCard, *, chat: bool, tools: bool, fim: bool) -> dict[st
 async def _abilities(server: ServerContext, card: ModelCard) -> dict[str, bool]:
     """What a model can do, as far as it is known: one that is not loaded is taken for a chat model."""
     for service in server.models.services:
-        if service.name == card.id:
+        if service.name == (card.parent or card.id):
             return _abilities_of(service)
     return {"chat": True, "tools": True, "fim": False}
 

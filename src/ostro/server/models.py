@@ -14,9 +14,10 @@ from ostro.errors import OverloadedError, RequestError, ShuttingDownError, Unkno
 from ostro.llm import LLM
 from ostro.llm.loading import weight_bytes
 from ostro.log import logger
+from ostro.server.adapters import ServedAdapter
 from ostro.server.garbage import collect_everything
 from ostro.server.metrics import Metrics
-from ostro.server.service import ModelService, ServiceLimits
+from ostro.server.service import ModelService, Service, ServiceLimits
 
 _POLL_SECONDS = 0.02
 
@@ -27,7 +28,8 @@ class ModelSpec:
 
     `name` is the model's own by default. The `aliases` mean the same model; "*" is every name that nothing else has,
     for clients whose model names are fixed. `chat_format` names a prompt format in place of the model's own;
-    PromptError where there is none of that name.
+    PromptError where there is none of that name. `adapters` are folders by the names under which clients find them, as
+    if each were a model of its own; they are loaded with the model.
 
     >>> ModelSpec(model="mistral-7b-instruct", aliases=("Mistral-small",)).name
     'mistral-7b-instruct'
@@ -38,6 +40,7 @@ class ModelSpec:
     aliases: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     chat_format: str | None = None
+    adapters: Mapping[str, str | Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.chat_format is not None:
@@ -51,7 +54,7 @@ class ModelCard:
     """What clients may know of a model.
 
     `max_model_len` and `num_bytes` (weights and K/V cache) are None until it is loaded, and again when it was unloaded.
-    `created` is when the server learned of it, in seconds since 1970.
+    `created` is when the server learned of it, in seconds since 1970. `parent` is the model of an adapter, else None.
     """
 
     id: str
@@ -62,6 +65,7 @@ class ModelCard:
     family: str | None
     max_model_len: int | None
     num_bytes: int | None
+    parent: str | None = None
 
 
 Load: TypeAlias = Callable[[ModelSpec, int | None], LLM]
@@ -98,6 +102,7 @@ class Models:
         given = list(specs)
         self._specs = {spec.name: spec for spec in given}
         self._names = _names(given)
+        self._parents = {adapter: spec.name for spec in given for adapter in spec.adapters}
         self.default = next(iter(self._specs), None)
         self.memory_budget = memory_budget
         self._limits = limits or ServiceLimits()
@@ -121,6 +126,7 @@ class Models:
                 model=service.llm.path,
                 name=service.name,
                 aliases=[alias for alias, name in others.items() if name == service.name],
+                adapters=dict.fromkeys(service.llm.adapters, ""),
             )
             for service in services
         )
@@ -142,32 +148,36 @@ class Models:
         return "failed" if any(service.has_failed or not service.is_alive for service in self.services) else "ok"
 
     def name_of(self, name: str | None) -> str:
-        """The model that a name or an alias means, in whatever case; None is the default.
+        """The model or adapter that a name or an alias means, in whatever case; None is the default.
 
         UnknownModelError where there is none.
         """
         wanted = (self.default or "") if name is None else name
         found = self._names.get(wanted.casefold()) or self._names.get("*")
         if found is None:
-            served = ", ".join(self._specs) or "no model at all"
+            served = ", ".join([*self._specs, *self._parents]) or "no model at all"
             raise UnknownModelError(f"There is no model {wanted!r} here. This server has {served}.")
         return found
 
     def cards(self) -> list[ModelCard]:
-        """All models, loaded or not, in the order of the specs."""
-        return [self._card(spec) for spec in self._specs.values()]
+        """All models, loaded or not, in the order of the specs, each followed by its adapters."""
+        return [self._card(spec, adapter) for spec in self._specs.values() for adapter in (None, *spec.adapters)]
 
     def card(self, name: str | None) -> ModelCard:
         """The card of one model, by any of its names; UnknownModelError where there is none."""
-        return self._card(self._specs[self.name_of(name)])
+        found = self.name_of(name)
+        parent = self._parents.get(found)
+        return self._card(self._specs[parent or found], found if parent else None)
 
-    async def get(self, name: str | None = None) -> ModelService:
+    async def get(self, name: str | None = None) -> Service:
         """The service of a model, loaded if need be. It stays loaded while the calling task runs or asks for another.
+        An adapter's is that of its model, with the adapter in every request.
 
         UnknownModelError for a name that means none; OverloadedError where busy models leave no memory for it; and the
         errors of `LLM`, where it cannot be loaded.
         """
-        found = self.name_of(name)
+        asked = self.name_of(name)
+        found = self._parents.get(asked, asked)
         self._lease(found)
         loaded = self._loaded.get(found)
         if loaded is None:
@@ -176,7 +186,7 @@ class Models:
                     raise ShuttingDownError("The server is being stopped and takes no more requests. Try again later.")
                 loaded = self._loaded.get(found) or await self._bring(self._specs[found])
         loaded.last_used = time.monotonic()
-        return loaded.service
+        return loaded.service if asked == found else ServedAdapter(loaded.service, asked)
 
     async def close(self, grace_seconds: float = 0.0) -> None:
         """Take no more requests; end the models when their answers have ended, after `grace_seconds` at the latest."""
@@ -186,17 +196,18 @@ class Models:
             await asyncio.gather(*(service.close(grace_seconds) for service in services))
             self._loaded.clear()
 
-    def _card(self, spec: ModelSpec) -> ModelCard:
+    def _card(self, spec: ModelSpec, adapter: str | None) -> ModelCard:
         loaded = self._loaded.get(spec.name)
         return ModelCard(
-            id=spec.name,
-            aliases=tuple(spec.aliases),
+            id=adapter or spec.name,
+            aliases=() if adapter else tuple(spec.aliases),
             created=self._created,
             is_loaded=loaded is not None,
-            is_default=spec.name == self.default,
+            is_default=spec.name == self.default and adapter is None,
             family=loaded.service.llm.config.family if loaded else None,
             max_model_len=loaded.service.llm.max_model_len if loaded else None,
             num_bytes=loaded.num_bytes if loaded else None,
+            parent=spec.name if adapter else None,
         )
 
     def _lease(self, name: str) -> None:
@@ -223,11 +234,12 @@ class Models:
 
     def _find_weights(self, wanted: ModelSpec) -> int:
         """Bytes of the wanted model's weights, downloaded if need be; those of others are noted if they are here."""
-        self._weights[wanted.name] = weight_bytes(wanted.model, **wanted.options)
+        self._weights[wanted.name] = weight_bytes(wanted.model, adapters=wanted.adapters, **wanted.options)
         for spec in self._specs.values():
             if spec.name not in self._weights:
                 try:
-                    self._weights[spec.name] = weight_bytes(spec.model, **{**spec.options, "offline": True})
+                    options = {**spec.options, "offline": True}
+                    self._weights[spec.name] = weight_bytes(spec.model, adapters=spec.adapters, **options)
                 except Exception as error:  # it is not asked for now: whoever asks for it will be told
                     logger.debug("the size of %s is not known yet: %s", spec.name, error)
         return self._weights[wanted.name]
@@ -277,7 +289,7 @@ class Models:
 def load_llm(spec: ModelSpec, kv_cache_bytes: int | None) -> LLM:
     """The model of a spec, with that much K/V cache."""
     sizes = {} if kv_cache_bytes is None else {"kv_cache_bytes": kv_cache_bytes}
-    return LLM(spec.model, **{**spec.options, **sizes})
+    return LLM(spec.model, adapters=spec.adapters, **{**spec.options, **sizes})
 
 
 def _footprint(llm: LLM) -> int:
@@ -294,13 +306,15 @@ def _short_name(model: str | Path) -> str:
 
 
 def _names(specs: Sequence[ModelSpec]) -> dict[str, str]:
-    """Every name in lower case, and the model that it means; RequestError for one that means two."""
+    """Every name in lower case, and the model or adapter that it means; RequestError for one that means two."""
+    own = [(name, name, each) for each in specs for name in (each.name, *each.adapters)]
     names: dict[str, str] = {}
-    for name, spec in [(s.name, s) for s in specs] + [(alias, s) for s in specs for alias in s.aliases]:
-        other = names.setdefault(name.casefold(), spec.name)
-        if other != spec.name or (name == other and sum(s.name == name for s in specs) > 1):
+    for name, means, spec in own + [(alias, each.name, each) for each in specs for alias in each.aliases]:
+        other = names.setdefault(name.casefold(), means)
+        if other != means or (name == other and sum(taken == name for taken, _, _ in own) > 1):
             raise RequestError(
-                f"The name {name!r} is given to {other} and to {spec.model}: names of models must differ.",
+                f"The name {name!r} is given to {other} and to {spec.model}: names of models must differ, those of "
+                "adapters too.",
                 param="model",
             )
     return names

@@ -18,9 +18,9 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ostro.chat.segments import Prompt
 from ostro.engine.outputs import RequestOutput
@@ -59,6 +59,24 @@ class ServiceLimits:
             raise RequestError(
                 f"max_queue must be a whole number of at least 0, not {self.max_queue!r}.", param="max_queue"
             )
+
+
+class Service(Protocol):
+    """What answers to one of the server's model names: a `ModelService`, or an adapter of one (`ServedAdapter`)."""
+
+    llm: LLM
+    name: str
+    chat_format: str | None
+
+    async def submit(
+        self,
+        prompt: Prompt | Sequence[int] | str,
+        params: SamplingParams,
+        *,
+        cache_salt: str = "",
+        final_only: bool = False,
+    ) -> Generation:
+        """Queue a request; see `ModelService.submit`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -136,26 +154,35 @@ class ModelService:
         *,
         cache_salt: str = "",
         final_only: bool = False,
+        adapter: str | None = None,
     ) -> Generation:
         """Queue a request. Requests of the same `cache_salt` share prefixes; with `final_only` it is told at its end.
+        `adapter` is the name of one of the model's.
 
         What is wrong with it is raised here: RequestError, ContextLengthError; and OverloadedError where no more may
         wait, ShuttingDownError where none is taken any more. A prompt is read and a grammar compiled in a worker
         thread, so the loop is free meanwhile.
         """
         try:
-            return await self._submit(prompt, params, cache_salt, final_only)
+            return await self._submit(prompt, params, cache_salt, final_only, adapter)
         except OstroError as refusal:
             self.metrics.note_refusal(self.name, refusal)
             raise
 
     async def _submit(
-        self, prompt: Prompt | Sequence[int] | str, params: SamplingParams, cache_salt: str, final_only: bool
+        self,
+        prompt: Prompt | Sequence[int] | str,
+        params: SamplingParams,
+        cache_salt: str,
+        final_only: bool,
+        adapter: str | None,
     ) -> Generation:
         loop = asyncio.get_running_loop()
         self._take_places(params.n)
         try:
             encoded = await loop.run_in_executor(self._readers, self._check, prompt, params)
+            if adapter is not None:
+                encoded = replace(encoded, adapter=adapter)
             grammar = None
             if params.guided is not None:  # in other threads: hostile ones take seconds, which only such requests wait
                 grammar = await loop.run_in_executor(self._compilers, self._shared.engine.prepare, params)

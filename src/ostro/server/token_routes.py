@@ -17,7 +17,7 @@ from ostro.server.errors import FieldError
 from ostro.server.forms import CHAT_FORMS, CommonChat
 from ostro.server.jobs import ChatJob
 from ostro.server.requests import ask
-from ostro.server.service import ModelService
+from ostro.server.service import Service
 from ostro.server.token_forms import Detokenize, Tokenize
 
 
@@ -38,7 +38,7 @@ async def detokenize(server: ServerContext, request: Request) -> Response:
     return await large_answer(partial(_detokenized, service, given), asked.headers, size=asked.size)
 
 
-def _tokenized(service: ModelService, given: Mapping[str, Any], server: ServerContext) -> dict[str, Any]:
+def _tokenized(service: Service, given: Mapping[str, Any], server: ServerContext) -> dict[str, Any]:
     llm = service.llm
     ids = _ids(service, given, server)
     pieces = [llm.tokenizer.piece(token_id) for token_id in ids]
@@ -46,7 +46,7 @@ def _tokenized(service: ModelService, given: Mapping[str, Any], server: ServerCo
             "pieces": pieces}  # fmt: skip
 
 
-def _detokenized(service: ModelService, given: Mapping[str, Any]) -> dict[str, Any]:
+def _detokenized(service: Service, given: Mapping[str, Any]) -> dict[str, Any]:
     tokenizer = service.llm.tokenizer
     for index, token_id in enumerate(given["tokens"]):
         if not 0 <= token_id < tokenizer.vocab_size:
@@ -67,7 +67,7 @@ async def render(server: ServerContext, request: Request) -> Response:
     return await large_answer(partial(_rendered, service, job), asked.headers, size=asked.size)
 
 
-def _rendered(service: ModelService, job: ChatJob) -> dict[str, Any]:
+def _rendered(service: Service, job: ChatJob) -> dict[str, Any]:
     prompt = render_job(service, job)
     segments = [
         {"kind": each.kind, "origin": each.origin, "text": each.text, "token_ids": list(each.ids)}
@@ -95,7 +95,7 @@ def _check_tokenize(given: Mapping[str, Any]) -> None:
                 raise FieldError(f"{other} says nothing of {name}: leave it out.", param=other)
 
 
-def _ids(service: ModelService, given: Mapping[str, Any], server: ServerContext) -> list[int]:
+def _ids(service: Service, given: Mapping[str, Any], server: ServerContext) -> list[int]:
     llm = service.llm
     if "messages" in given:
         return render_job(service, chat_job(given, llm.default_params, server.settings)).token_ids

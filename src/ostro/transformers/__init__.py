@@ -23,6 +23,8 @@ if find_spec("torch") is None:
     raise MissingExtraError("torch", "torch", "ostro.transformers")
 
 if TYPE_CHECKING:
+    from ostro.checkpoint.lora_config import LoraConfig
+    from ostro.transformers.adapters import load_adapter, save_adapter
     from ostro.transformers.auto import (
         AutoConfig,
         AutoModel,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
         MixtralModel,
     )
     from ostro.transformers.generation_config import GenerationConfig
+    from ostro.transformers.lora import adapter_state, apply_lora, disable_adapter, has_adapter, load_adapter_state
     from ostro.transformers.modeling import PreTrainedModel
     from ostro.transformers.pipelines import TextGenerationPipeline, pipeline
     from ostro.transformers.quantization import BitsAndBytesConfig
@@ -56,11 +59,13 @@ if TYPE_CHECKING:
 
 _HEADS = ("Model", "ForCausalLM", "ForSequenceClassification", "ForTokenClassification")
 _MODULES: dict[str, tuple[str, ...]] = {
+    "adapters": ("load_adapter", "save_adapter"),
     "auto": ("AutoConfig", *(f"AutoModel{head.removeprefix('Model')}" for head in _HEADS)),
     "cache_utils": ("DynamicCache",),
     "configuration": ("LlamaConfig", "MistralConfig", "MixtralConfig", "PreTrainedConfig"),
     "families": tuple(f"{family}{head}" for family in ("Llama", "Mistral", "Mixtral") for head in _HEADS),
     "generation_config": ("GenerationConfig",),
+    "lora": ("LoraConfig", "adapter_state", "apply_lora", "disable_adapter", "has_adapter", "load_adapter_state"),
     "modeling": ("PreTrainedModel",),
     "pipelines": ("TextGenerationPipeline", "pipeline"),
     "quantization": ("BitsAndBytesConfig",),
@@ -86,6 +91,7 @@ __all__ = [
     "LlamaForSequenceClassification",
     "LlamaForTokenClassification",
     "LlamaModel",
+    "LoraConfig",
     "MistralConfig",
     "MistralForCausalLM",
     "MistralForSequenceClassification",
@@ -102,7 +108,14 @@ __all__ = [
     "TextGenerationPipeline",
     "TextIteratorStreamer",
     "TextStreamer",
+    "adapter_state",
+    "apply_lora",
+    "disable_adapter",
+    "has_adapter",
+    "load_adapter",
+    "load_adapter_state",
     "pipeline",
+    "save_adapter",
     "set_seed",
 ]
 

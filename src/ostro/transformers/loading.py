@@ -68,7 +68,7 @@ def load_model(cls: type[ModelT], name: str | Path, kwargs: dict[str, Any]) -> M
     with torch.device("meta"):
         model = cls(config)
     model.set_attn_implementation(implementation)
-    model.name_or_path = str(name)
+    model.name_or_path, model.checkpoint_path, model.quantization_config = str(name), path, quantization
     if path.is_dir():
         model.generation_config = GenerationConfig.from_folder(path, config)
     _Filler(model, checkpoint, TorchOps(device, dtype), quantization).fill()

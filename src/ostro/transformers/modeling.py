@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import nn
 
+from ostro.checkpoint.lora_config import LoraConfig
 from ostro.errors import RequestError
 from ostro.models import llama
 from ostro.ops.torch import TorchOps, find_device
@@ -21,7 +22,7 @@ from ostro.transformers.configuration import PreTrainedConfig
 from ostro.transformers.generation_config import GenerationConfig
 from ostro.transformers.modules import DecoderLayer, RMSNorm
 from ostro.transformers.outputs import BaseModelOutputWithPast
-from ostro.transformers.quantization import QuantizedLinear
+from ostro.transformers.quantization import BitsAndBytesConfig, QuantizedLinear
 from ostro.transformers.sources import one_of
 
 
@@ -49,6 +50,12 @@ class PreTrainedModel(nn.Module):
         self.gradient_checkpointing = False
         self.generation_config = GenerationConfig.from_model_config(config)
         self.name_or_path = ""
+        self.checkpoint_path: Path | None = None
+        """The files that the weights came from; None for random ones."""
+        self.quantization_config: BitsAndBytesConfig | None = None
+        """How linear layers are held, if in 4 or 8 bits."""
+        self.adapter_config: LoraConfig | None = None
+        """The adapter that lies over the model (`ostro.transformers.lora`)."""
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

@@ -17,11 +17,16 @@ _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**
 
 
 def save_model(model: PreTrainedModel, folder: Path, max_shard_size: int | str) -> None:
-    """Write the model; RequestError for one that is held in 4 or 8 bits, and for a size that is none."""
+    """Write the model; RequestError for one in 4 or 8 bits, one with an adapter, and for a size that is none."""
     if model.is_quantized:
         raise RequestError(
             "A model loaded in 4 or 8 bits cannot be saved: its packed weights are a form of this process. Load it "
             "without quantization_config and save that; it can be quantized again whenever it is loaded."
+        )
+    if model.adapter_config is not None:
+        raise RequestError(
+            "The model has an adapter over it: save_adapter(model, folder) saves the adapter, and `ostro merge` makes "
+            "one model of it and its base."
         )
     limit = _bytes(max_shard_size)
     folder.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def write_files(checkpoint: Checkpoint, out: Path) -> None:
     if checkpoint.folder is not None:
         for path in _matching(checkpoint.folder, (*TOKENIZER_FILES, *LICENCES)):
             _copy(path, out / path.name)
-        _write_generation(checkpoint.folder / _GENERATION, out / _GENERATION, checkpoint.form == "hf")
+        _write_generation(checkpoint.folder / _GENERATION, out / _GENERATION, checkpoint.form != "native")
     if checkpoint.gguf_metadata is not None:
         vocabulary = {key: value for key, value in checkpoint.gguf_metadata.items() if key.startswith("tokenizer.")}
         if "tokenizer.ggml.model" in vocabulary:
@@ -40,14 +40,18 @@ def write_files(checkpoint: Checkpoint, out: Path) -> None:
 
 
 def config_json(checkpoint: Checkpoint, quantization: Quantization) -> dict[str, Any]:
-    """The configuration: a Hugging Face one with one key more, or one that says what the native or GGUF file says."""
-    if checkpoint.form == "hf":
+    """The configuration with one key more."""
+    return stated_config(checkpoint) | {"quantization_config": quantization.to_dict()}
+
+
+def stated_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The Hugging Face configuration of a checkpoint: its own, or one that says what the native or GGUF file says."""
+    if checkpoint.form in ("hf", "packed"):
         assert checkpoint.folder is not None
-        stated = read_json(checkpoint.folder / "config.json")
-    else:
-        stated = to_hf(checkpoint.config)
-        stated["architectures"] = [_CLASSES[str(stated["model_type"])]]
-    return stated | {"quantization_config": quantization.to_dict()}
+        return dict(read_json(checkpoint.folder / "config.json"))
+    stated = to_hf(checkpoint.config)
+    stated["architectures"] = [_CLASSES[str(stated["model_type"])]]
+    return stated
 
 
 def write_index(out: Path, stored: Mapping[str, Iterable[str]], nbytes: int) -> None:

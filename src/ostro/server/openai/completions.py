@@ -30,7 +30,7 @@ from ostro.server.openai.forms import OpenAICompletion
 from ostro.server.openai.prompts import prompts_of
 from ostro.server.requests import ask
 from ostro.server.sampling import in_words_of, sampling_params
-from ostro.server.service import ModelService
+from ostro.server.service import Service
 from ostro.server.settings import ServerSettings
 from ostro.server.sse import EventStream
 
@@ -99,7 +99,7 @@ class _Runs:
     """The runs of all prompts, a few at a time, as one."""
 
     def __init__(
-        self, service: ModelService, jobs: Sequence[TextJob], given: Mapping[str, Any], settings: ServerSettings
+        self, service: Service, jobs: Sequence[TextJob], given: Mapping[str, Any], settings: ServerSettings
     ) -> None:
         self._service = service
         self._jobs = jobs
