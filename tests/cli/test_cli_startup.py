@@ -12,7 +12,20 @@ HEAVY = {
     "numpy", "ml_dtypes", "jinja2", "safetensors", "prompt_toolkit", "httpx", "requests",
 }  # fmt: skip
 TYPERS_OWN = {"pydantic"}  # newer versions check the options of a command with it
-COMMANDS = ["chat", "run", "generate", "embed", "tokenize", "pull", "list", "info", "bench", "doctor"]
+COMMANDS = [
+    "chat",
+    "run",
+    "generate",
+    "embed",
+    "tokenize",
+    "finetune",
+    "pretrain",
+    "pull",
+    "list",
+    "info",
+    "bench",
+    "doctor",
+]
 
 
 def imported(*args: str) -> set[str]:

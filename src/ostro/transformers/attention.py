@@ -1,6 +1,7 @@
 """Attention of dense batches (B, T): who sees whom, and the three implementations that a model can be asked for.
 
-- "sdpa" (the default): PyTorch's `scaled_dot_product_attention`, which chooses its kernel.
+- "sdpa" (the default): PyTorch's `scaled_dot_product_attention`, which chooses its kernel; for short sequences that are
+  trained on a CPU, plain matrix products (see `short_attention`).
 - "eager": matrix products and a softmax in float32; the only one that can return attention weights.
 - "flash_attention_2": PyTorch's own kernels of the FlashAttention algorithm; the `flash-attn` package is not needed. On
   the CPU that is its flash kernel in every case. On CUDA half precision is demanded; the flash kernel runs wherever no
@@ -8,6 +9,7 @@
   longer than the window, or several tokens after a cache. What neither can run is an error: never a silent fallback.
 
 Memory is bounded: a long prompt that needs a mask runs in chunks of rows, and a chunk's keys are cut to its window.
+Packed sequences are cut from their rows (see `packed`), so that no mask has to hide them from one another.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import torch
 
 from ostro.errors import BackendError, RequestError
 from ostro.ops.torch import attend, causal_mask
+from ostro.transformers.packed import Packing
+from ostro.transformers.short_attention import attend_short, is_short
 
 IMPLEMENTATIONS = ("sdpa", "eager", "flash_attention_2")
 _ROWS_AT_ONCE = 1024
@@ -49,6 +53,16 @@ class Visibility:
     key_mask: torch.Tensor | None = None
     segments: torch.Tensor | None = None
     _masks: dict[tuple[int | None, int, int, int], torch.Tensor] = field(default_factory=dict)
+    _packing: tuple[Packing, list[Visibility]] | None = None
+
+    def packing(self) -> tuple[Packing, list[Visibility]]:
+        """How the packed sequences are laid out for attention, and the visibility within each of its groups."""
+        if self._packing is None:
+            assert self.segments is not None
+            layout = Packing.of(self.segments)
+            inner = [Visibility(0, group.length, self.device) for group in layout.groups]
+            self._packing = layout, inner
+        return self._packing
 
     @property
     def total(self) -> int:
@@ -105,9 +119,16 @@ def run(
     if implementation == "eager":
         mask = visibility.mask(window, 0, visibility.num_queries, first_kept)
         return weigh(eager_weights(q, k, mask), v, dropout)
+    if visibility.segments is not None and visibility.key_mask is None and visibility.total == k.shape[2]:
+        layout, inner = visibility.packing()
+        cut = zip(*(layout.lay_out(side) for side in (q, k, v)), inner, strict=True)
+        parts = [run(implementation, a, b, c, within, window, dropout) for a, b, c, within in cut]
+        return layout.bring_back(parts, len(q))
     with _kernels(implementation, q):
         plain = visibility.is_plain() and visibility.past == 0
         if plain and visibility.num_queries > 1 and (window is None or visibility.num_queries <= window):
+            if implementation == "sdpa" and is_short(q, dropout):
+                return attend_short(q, k, v)
             return attend(q, k, v, mask=None, causal=True, dropout=dropout)
         if visibility.is_plain() and visibility.num_queries == 1:
             k, v = (side if window is None else side[:, :, -window:] for side in (k, v))

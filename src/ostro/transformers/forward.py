@@ -9,7 +9,6 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ostro.errors import RequestError
-from ostro.models.llama import decoder_layer
 from ostro.transformers import attention
 from ostro.transformers.cache_utils import DynamicCache, Past
 from ostro.transformers.outputs import BaseModelOutputWithPast
@@ -80,13 +79,17 @@ class Pass:
         """Positions of the rows (B * T,)."""
         return self.positions.reshape(-1)
 
-    def run_layer(self, ops: Any, config: Any, layer: Any, index: int, x: Any, rope: Any, attend: Any) -> Any:
-        """`decoder_layer`, with its input noted and, where asked for, its activations computed again when needed."""
+    def run_layer(self, ops: Any, config: Any, _weights: Any, index: int, x: Any, rope: Any, attend: Any) -> Any:
+        """The layer, with its input noted and, where asked for, its activations computed again when needed.
+
+        It is called as a module and gathers its weights itself: under FSDP they are whole only while it runs.
+        """
         if self.hidden_states is not None:
             self.hidden_states.append(x.reshape(self.x.shape))
+        module = self.model.layers[index]
         if self.checkpointed:
-            return checkpoint(decoder_layer, ops, config, layer, index, x, rope, attend, use_reentrant=False)
-        return decoder_layer(ops, config, layer, index, x, rope, attend)
+            return checkpoint(module, ops, config, index, x, rope, attend, use_reentrant=False)
+        return module(ops, config, index, x, rope, attend)
 
     def attend(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Attention of rows (B * T, heads * d) over the cache and each other."""

@@ -5,13 +5,13 @@ Linear layers are handed over as modules, so that quantized ones, adapters and h
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from ostro.config import ModelConfig
-from ostro.models.llama import LayerWeights, MoeWeights
+from ostro.models.llama import LayerWeights, MoeWeights, decoder_layer
 from ostro.ops.base import Expert
 
 
@@ -106,3 +106,10 @@ class DecoderLayer(nn.Module):
             post_attention_layernorm=self.post_attention_layernorm.weight,
             mlp=self.block_sparse_moe.weights() if self.is_moe else self.mlp.weights(),
         )
+
+    def forward(
+        self, ops: Any, config: ModelConfig, index: int, x: torch.Tensor, rope: Any, attend: Any
+    ) -> torch.Tensor:
+        """`models.llama.decoder_layer` on this layer's weights, so that hooks and sharding by layers take part."""
+        out: torch.Tensor = decoder_layer(ops, config, self.weights(), index, x, rope, attend)
+        return out
