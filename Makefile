@@ -1,4 +1,4 @@
-# ostro: `make test` proves it, `make run MODEL=PATH` talks to it.
+# ostro: `make test` proves it, `make run` talks to it (to the bundled model, or with MODEL=PATH to another).
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -22,8 +22,7 @@ $(VENV)/.run: pyproject.toml CMakeLists.txt $(CSRC)
 	touch $@
 
 run: $(VENV)/.run
-	@test -n "$(MODEL)" || { echo "No model is bundled yet. Give one: make run MODEL=PATH (a folder, a GGUF file, or a name from 'ostro list')."; exit 2; }
-	$(BIN)/ostro chat "$(MODEL)"
+	$(BIN)/ostro chat $(if $(MODEL),"$(MODEL)")
 
 # The client packages of the server's tests, each version in an environment of its own (OSTRO_CLIENT_ENVS, or build/clients).
 clients: $(VENV)/.ready

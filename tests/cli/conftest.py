@@ -17,6 +17,8 @@ import pytest
 from safetensors.numpy import save_file
 from tiny_chat import CONFIG, LLAMA_TOKENS, LLAMA_VOCAB, save_chat_model, tensors
 
+from ostro.checkpoint import bundled
+
 
 @pytest.fixture(scope="session")
 def chat_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -82,6 +84,19 @@ def run(
 
     yield invoke
     logger.handlers, logger.propagate, logger.level = before[0], before[1], before[2]
+
+
+@pytest.fixture
+def no_bundled_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An installation that was made without the bundled model."""
+    monkeypatch.setattr(bundled, "_FOLDER", tmp_path / "no-bundled-model")
+
+
+@pytest.fixture
+def bundled_model(monkeypatch: pytest.MonkeyPatch, chat_model: Path) -> Path:
+    """A tiny model in the place of the bundled one."""
+    monkeypatch.setattr(bundled, "_FOLDER", chat_model)
+    return chat_model
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_wrong_usage_is_2(run: Run, args: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", ["chat", "run", "generate", "info"])
-def test_without_a_model_usage_is_explained(run: Run, command: str) -> None:
+def test_without_a_model_usage_is_explained(run: Run, no_bundled_model: None, command: str) -> None:
     result = run(command, stdin="hi")
     words = " ".join(result.err.replace("│", " ").split())
     assert result.code == 2
@@ -56,7 +56,7 @@ def test_an_error_is_one_line_on_stderr(run: Run) -> None:
 
 
 def test_an_unexpected_error_is_one_line_too(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **options: object) -> None:
         raise ZeroDivisionError("division\nby zero")
 
     monkeypatch.setattr(info, "model_or_default", fail)

@@ -234,7 +234,7 @@ def test_the_key_is_not_repeated_when_it_is_refused(run: Callable[..., Any], cha
     assert "secret" not in run("serve", chat_model, "--api-key", "my secret").err
 
 
-def test_a_model_that_is_not_there(run: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_model_that_is_not_there(run: Callable[..., Any], no_bundled_model: None, tmp_path: Path) -> None:
     result = run("serve", tmp_path / "nothing", "--port", 0)
     assert result.code == 1
     assert "nothing" in result.err

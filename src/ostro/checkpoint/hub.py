@@ -2,6 +2,7 @@
 
     resolve("./my-model")                                  # a folder, or a .gguf file
     resolve("mistral-7b-instruct")                         # an alias, see `aliases`
+    resolve("ostro-mini")                                  # the model that comes with ostro, see `bundled`
     resolve("mistralai/Mistral-7B-Instruct-v0.3")          # a repository of the Hugging Face hub
     resolve("bartowski/Llama-3.2-1B-Instruct-GGUF:Q4_K_M") # one GGUF file of a repository
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ostro.checkpoint import bundled
 from ostro.checkpoint.aliases import aliases, find_alias
 from ostro.checkpoint.hub_cache import Snapshot, missing_bytes, remote_files, remove_stale
 from ostro.checkpoint.hub_errors import hub_error, is_network_error
@@ -69,10 +71,10 @@ def resolve(
 ) -> Path:
     """The folder or GGUF file that `name` stands for; what is not on this machine yet is downloaded.
 
-    `name` is a folder, a GGUF file, an alias, OWNER/NAME of a hub repository, or one of the latter two with
-    `:PART` to choose a GGUF file by a part of its name. `revision` is a branch, tag or commit hash of the repository
-    (default: main). With `offline`, or when the hub cannot be reached, only the local cache is used. `cache_dir` is
-    `huggingface_hub`'s folder by default. Only the files that `select_files` names are fetched.
+    `name` is a folder, a GGUF file, "ostro-mini" (the bundled model), an alias, OWNER/NAME of a hub repository, or one
+    of the latter two with `:PART` to choose a GGUF file by a part of its name. `revision` is a branch, tag or commit
+    hash of the repository (default: main). With `offline`, or when the hub cannot be reached, only the local cache is
+    used. `cache_dir` is `huggingface_hub`'s folder by default. Only the files that `select_files` names are fetched.
 
     Raises `ModelNotFoundError`, whose text says what to do, and `RequestError` for a revision of a local path.
     """
@@ -146,7 +148,7 @@ def _locate(
 
 
 def _local(name: str | os.PathLike[str]) -> Path | None:
-    """The folder or file of that name; None when the name can only be an alias or a repository."""
+    """The folder or file of that name, the bundled model too; None when it can only be an alias or a repository."""
     text = os.fspath(name)
     if not text:
         return None
@@ -163,6 +165,8 @@ def _local(name: str | os.PathLike[str]) -> Path | None:
             )
     except (OSError, ValueError):  # too long for a path, for instance
         pass
+    if text.strip().lower() == bundled.NAME:
+        return bundled.require_bundled_model()
     if isinstance(name, Path) or looks_like_path(text):
         raise ModelNotFoundError(
             f"{text}: no such folder or file. Check the path; a model of the hub is written OWNER/NAME, and one of its "
@@ -190,7 +194,7 @@ def _repository(name: str) -> tuple[str, str | None]:
         )
     alias = find_alias(base)
     if alias is None and _REPO.fullmatch(base) is None:
-        known = sorted({alias.name for alias in aliases()})
+        known = sorted({bundled.NAME, *(alias.name for alias in aliases())})
         close = difflib.get_close_matches(base.lower(), known, n=3, cutoff=0.5)
         hint = f"Did you mean {', '.join(close)}? " if close else ""
         raise ModelNotFoundError(

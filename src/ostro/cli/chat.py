@@ -39,7 +39,7 @@ def chat(
     from ostro.cli.chat_tools import ToolSession, ask_in_terminal
     from ostro.cli.line_editor import open_editor
 
-    name = model_or_default(model, "ostro chat nemo", adapter)
+    name = model_or_default(model, "ostro chat nemo", adapter, or_bundled=True)
     sampling.params()  # what is wrong with the options is said before a model is loaded
     sources = around.tools or []
     calling.require_tools(sources)

@@ -37,7 +37,8 @@ def generate(
     """
     from ostro.cli.input import text_or_stdin
 
-    name = model_or_default(model, 'ostro generate -m nemo-base "Once upon a time"', adapter)
+    usage = 'ostro generate -m nemo-base "Once upon a time"'
+    name = model_or_default(model, usage, adapter, or_bundled=True)
     if ids is not None and prompt is not None:
         raise typer.BadParameter("Give either a text or --ids, not both.", param_hint="'--ids'")
     given: str | list[int] = text_or_stdin(prompt) if ids is None else _parse_ids(ids)

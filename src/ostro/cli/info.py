@@ -30,7 +30,7 @@ def info(model: ModelArgument = None, revision: Revision = None, offline: Offlin
     """
     from ostro.cli.model_files import look_at
 
-    files = look_at(model_or_default(model, "ostro info nemo"), revision=revision, offline=offline)
+    files = look_at(model_or_default(model, "ostro info nemo", or_bundled=True), revision=revision, offline=offline)
     described = describe(files)
     if json:
         print_json(described)

@@ -1,8 +1,9 @@
-"""`ostro list`: models that have a short name, and models on this machine."""
+"""`ostro list`: the model that comes with ostro, models that have a short name, and models on this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ostro.cli.console import decimal_size, print_json, print_note, print_rows, print_table, stdout, table
@@ -16,22 +17,44 @@ if TYPE_CHECKING:
 
 def list_models(json: Json = False) -> None:
     """Show short names of models, and the models that are here."""
+    from ostro.checkpoint import bundled
     from ostro.checkpoint.aliases import aliases
     from ostro.checkpoint.hub import list_local
     from ostro.models.convert.cache import cached_models
 
+    own = bundled.bundled_model()
     local, packed = list_local(), cached_models()
     if json:
         here = {model.repo for model in local}
         known = [_alias(a, a.repo in here) for a in aliases()]
-        print_json({"models": known, "local": [_local(m) for m in local], "packed": [_packed(m) for m in packed]})
+        print_json(
+            {
+                "bundled": None if own is None else {"name": bundled.NAME, "path": str(own), "bytes": _num_bytes(own)},
+                "models": known,
+                "local": [_local(m) for m in local],
+                "packed": [_packed(m) for m in packed],
+            }
+        )
         return
+    if own is not None:
+        _show_bundled(bundled.NAME, own)
+        stdout().print()
     _show_aliases(aliases())
     stdout().print()
     _show_local(local)
     if packed:
         stdout().print()
         _show_packed(packed)
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _show_bundled(name: str, folder: Path) -> None:
+    rows = table("COMES WITH OSTRO", "SIZE", "WHAT IT IS", right=("SIZE",))
+    rows.add_row(name, decimal_size(_num_bytes(folder)), "for trying things out: it knows a few tasks only")
+    print_table(rows)
 
 
 def _alias(alias: Alias, is_local: bool) -> dict[str, Any]:

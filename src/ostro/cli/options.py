@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from ostro import LLM
     from ostro.models.convert import Progress
 
-_MODEL_HELP = "A folder, a GGUF file, a hub id, or a short name of `ostro list`. Default: the variable OSTRO_MODEL."
+_MODEL_HELP = (
+    "A folder, a GGUF file, a hub id, or a short name of `ostro list`. Default: the variable OSTRO_MODEL, else the "
+    "bundled ostro-mini."
+)
 _LOADING = "Loading the model"
 _HUB = "Hugging Face hub"
 
@@ -160,12 +163,17 @@ class LoadOptions:
             print_note(f"Packed at {bits} bits: {size}, kept in {packed.path}")
 
 
-def model_or_default(given: str | None, usage: str, adapter: str | None = None) -> str:
-    """The model that was given, or the base that an adapter names, or the model that OSTRO_MODEL names.
+def model_or_default(given: str | None, usage: str, adapter: str | None = None, *, or_bundled: bool = False) -> str:
+    """The model that was given, or the base that an adapter names, or the model that OSTRO_MODEL names, or with
+    `or_bundled` the one that comes with ostro.
 
-    Wrong usage where there is none. `usage` is an example.
+    Wrong usage where there is none; `usage` is an example of a right one.
     """
+    from ostro.checkpoint import bundled
+
     model = given or (None if adapter is None else _base_of(adapter)) or env.model()
+    if model is None and or_bundled and bundled.bundled_model() is not None:
+        return bundled.NAME
     if model is None:
         raise typer.BadParameter(
             f"No model was given. Name one, such as: {usage} "

@@ -38,7 +38,7 @@ def run(
     """
     from ostro.cli.input import piped
 
-    name = model_or_default(model, 'ostro run -m nemo "..."', adapter)
+    name = model_or_default(model, 'ostro run -m nemo "..."', adapter, or_bundled=True)
     parts = [part for part in (prompt, piped()) if part]
     if not parts:
         raise typer.BadParameter("There is no question: give one, or pipe a text in.", param_hint="'PROMPT'")

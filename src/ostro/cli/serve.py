@@ -88,7 +88,7 @@ def _specs(given: Sequence[str] | None, serving: Serving, load: LoadOptions) -> 
     from ostro.checkpoint.hub import resolve
     from ostro.server.models import ModelSpec
 
-    models = given or [model_or_default(None, "ostro serve nemo")]
+    models = given or [model_or_default(None, "ostro serve nemo", or_bundled=True)]
     if load.draft_model is not None and len(models) > 1:
         raise typer.BadParameter("A draft model serves one model; name only one.", param_hint="'--draft-model'")
     adapters = serving.adapters()

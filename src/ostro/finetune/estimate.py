@@ -2,7 +2,8 @@
 
     memory = weights + what is trained (float32 copy, gradient, two moments) + activations + logits
 
-Weights and what is trained are exact; activations are an estimate for the decoder's plain arithmetic, within a third.
+Weights and what is trained are exact; activations are reckoned from the decoder's plain
+arithmetic, and not measured.
 """
 
 from __future__ import annotations

@@ -50,7 +50,8 @@ class LLM:
     """A Mistral or Llama model.
 
     `model` is a folder, a GGUF file, a hub id or a short name (`ostro list`); the last two are downloaded if needed,
-    at `revision`, into `cache_dir`, or with `offline` taken from what is there.
+    at `revision`, into `cache_dir`, or with `offline` taken from what is there. Without one it is the small model that
+    comes with ostro, `ostro-mini`.
 
     `backend` is "cpu", "reference", "torch", or "auto" (the first of them that is here); `num_threads` is the cpu
     backend's, `device` torch's. `dtype` "auto" keeps weights as their files store them (torch unpacks packed ones to
@@ -86,7 +87,7 @@ class LLM:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         backend: str = "auto",
         dtype: str = "auto",

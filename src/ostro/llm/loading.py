@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ostro.checkpoint import bundled
 from ostro.checkpoint.adapter import WEIGHTS_NAME, Adapter, read_adapter
 from ostro.checkpoint.fingerprint import fingerprint, weights_fingerprint
 from ostro.checkpoint.open import Checkpoint, num_weights, open_checkpoint
@@ -28,10 +29,15 @@ from ostro.ops.dtypes import numpy_dtype
 from ostro.tokenizer.base import Tokenizer
 
 
-def find(model: str | Path, **options: Any) -> Path:
-    """Where a model lies, downloaded if need be; `options` are those of `ostro.checkpoint.hub.resolve`."""
+def find(model: str | Path | None, **options: Any) -> Path:
+    """Where a model lies, downloaded if need be; None is the bundled one.
+
+    `options` are those of `ostro.checkpoint.hub.resolve`.
+    """
     from ostro.checkpoint.hub import resolve
 
+    if model is None:
+        model = bundled.require_bundled_model()
     if not isinstance(model, str | os.PathLike):
         raise ModelNotFoundError(f"A model is a folder, a GGUF file, a hub id or a short name, not {model!r}.")
     return resolve(model, **options)

@@ -1,0 +1,173 @@
+"""Trains ostro-mini from nothing: `python -m recipes.ostro_mini.train --out DIR`.
+
+The stages are files of `ostro.finetune`: a drill in copying, documents, short conversations, all conversations, long ones,
+preferences. Data and vocabulary are made first. Whatever is there already is not made again, and a stage that was interrupted (Ctrl-C,
+SIGTERM, a power cut) goes on at its newest checkpoint: the same command is given again. On one GPU:
+
+    python -m recipes.ostro_mini.train --out DIR --stages recipes/ostro_mini/stages/gpu --size large --shards 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ostro import machine
+from ostro.finetune import DpoConfig, PretrainConfig, TrainConfig, Watch, dpo, pretrain, sft
+from ostro.finetune.trainer import Progress
+from recipes.ostro_mini import data, drill, tokenizer
+
+HERE = Path(__file__).parent
+STAGES = ("drill", "pretrain", "short", "sft", "long", "dpo")
+_FILES = {
+    "drill": ("drill",), "pretrain": ("pretrain", "drill"), "short": ("short",), "sft": ("sft",),
+    "long": ("long", "short"), "dpo": ("dpo",),
+}  # fmt: skip
+_DRILLS = 15_000
+_COUNTS = {"pretrain": 60_000, "short": 60_000, "sft": 100_000, "long": 500, "dpo": 4_000, "heldout": 0}
+
+
+def make_data(out: Path, shards: int, seed: int) -> Path:
+    """`shards` times the files that `data.py` writes, each with a seed of its own, made side by side."""
+    folders = [out / f"{number:02}" for number in range(shards)]
+    missing = [(folder, seed + number) for number, folder in enumerate(folders) if not (folder / "done").exists()]
+    if missing:
+        with multiprocessing.get_context("spawn").Pool(min(len(missing), os.cpu_count() or 1)) as pool:
+            pool.starmap(_make_shard, missing)
+    return out
+
+
+def _make_shard(folder: Path, seed: int) -> None:
+    counts = [f"--{name}={count}" for name, count in _COUNTS.items()]
+    data.main([f"--out={folder}", f"--seed={seed}", *counts])
+    (folder / "done").touch()
+
+
+def make_tokenizer(out: Path) -> Path:
+    """The vocabulary, learnt unless it is there."""
+    if not (out / "tokenizer.model").exists():
+        tokenizer.main([f"--out={out}"])
+    return out
+
+
+def make_drill(out: Path, vocabulary: Path, shards: int, seed: int) -> None:
+    """The documents of the drill, which are made of the vocabulary's pieces."""
+    for number in range(shards):
+        if not (path := out / f"{number:02}" / "drill.jsonl").exists():
+            data.write(path, drill.texts(_DRILLS, seed + number, vocabulary))
+
+
+def run_stage(name: str, stages: Path, out: Path, before: str, options: Sequence[str]) -> dict[str, Any]:
+    """One stage, begun or gone on with; what it came to, as `stage.json` in its folder says.
+
+    `before` is what it begins with: the path of a config.json for the first stage, else of a model.
+    """
+    folder = out / name
+    note = folder / "stage.json"
+    if note.exists():
+        found: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        return found
+    files = sorted(str(path) for each in _FILES[name] for path in (out / "data").glob(f"*/{each}.jsonl"))
+    given = [f"output_dir={folder}", f"model={before}", f"data.train={json.dumps(files)}", *_of_stage(name, options)]
+    resume = (folder / "checkpoints").is_dir()
+    path, watch = stages / f"{name}.yaml", Watch(on_progress=_tell)
+    if name == STAGES[0]:
+        config = PretrainConfig.from_yaml(path, [*given, f"tokenizer={out / 'tokenizer'}"])
+        result = pretrain(config, resume=resume, watch=watch)
+    elif name == "dpo":
+        result = dpo(DpoConfig.from_yaml(path, given), resume=resume, watch=watch)
+    else:
+        result = sft(TrainConfig.from_yaml(path, given), resume=resume, watch=watch)
+    done = {
+        "name": name, "path": str(result.path), "steps": result.steps, "tokens": result.tokens,
+        "seconds": _seconds(folder / "metrics.jsonl"),
+    }  # fmt: skip
+    note.write_text(json.dumps(done) + "\n", encoding="utf-8")
+    return done
+
+
+def _tell(progress: Progress) -> None:
+    if progress.step % 50 == 0:
+        left = f"{progress.tokens_per_s:,.0f} tokens/s, {progress.seconds_left / 60:.0f} minutes left"
+        print(f"step {progress.step} of {progress.total_steps}: loss {progress.loss:.3f}, {left}", flush=True)
+
+
+def _of_stage(name: str, options: Sequence[str]) -> list[str]:
+    """The options of a stage: those that name it ("sft.steps=900"), and those that name none.
+
+    >>> _of_stage("sft", ["num_threads=2", "sft.steps=900", "dpo.steps=9"])
+    ['num_threads=2', 'steps=900']
+    """
+    others = set(STAGES) - {name}
+    return [option.removeprefix(f"{name}.") for option in options if option.partition(".")[0] not in others]
+
+
+def _seconds(metrics: Path) -> float:
+    """What the steps took, over all the times that the run was gone on with."""
+    lines = (json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines())
+    return float(sum(line.get("seconds", 0.0) for line in lines))
+
+
+def train(
+    out: Path, *, stages: Path, config: Path, shards: int, seed: int = 0, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """All stages; what `training.json` says at the end. `options` are keys of every stage, or of one."""
+    make_data(out / "data", shards, seed)
+    make_drill(out / "data", make_tokenizer(out / "tokenizer"), shards, seed)
+    before, notes = str(config), []
+    for name in STAGES:
+        began = time.perf_counter()
+        notes.append(run_stage(name, stages, out, before, options))
+        before = notes[-1]["path"]
+        print(f"{name}: {before} after {time.perf_counter() - began:.0f} s")
+    training = {"machine": _machine(stages), "stages": notes, "path": before}
+    (out / "training.json").write_text(json.dumps(training, indent=1) + "\n", encoding="utf-8")
+    return training
+
+
+def _machine(stages: Path) -> str:
+    import torch
+
+    on_gpu = stages.name == "gpu"
+    name = torch.cuda.get_device_name() if on_gpu else f"{machine.cpu_model()}, {torch.get_num_threads()} threads"
+    return f"Trained on {name}, PyTorch {torch.__version__}, in bfloat16 with float32 masters."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--stages", type=Path, default=HERE / "stages" / "cpu", help="folder of the stages' YAML files")
+    parser.add_argument(
+        "--size", default="small", choices=sorted(path.stem for path in (HERE / "sizes").glob("*.json"))
+    )
+    parser.add_argument("--shards", type=int, default=1, help="how many times as much data; one process makes each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="[STAGE.]KEY=VALUE",
+        dest="options",
+        help="of every stage or of one",
+    )
+    given = parser.parse_args(arguments)
+    done = train(
+        given.out,
+        stages=given.stages,
+        config=HERE / "sizes" / f"{given.size}.json",
+        shards=given.shards,
+        seed=given.seed,
+        options=given.options,
+    )
+    print(f"The model is in {done['path']}. Next: python -m recipes.ostro_mini.export --help")
+
+
+if __name__ == "__main__":
+    main()
