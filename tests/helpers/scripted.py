@@ -46,6 +46,7 @@ class ScriptedLLM:
     """As much of an `LLM` as the server touches."""
 
     max_model_len = 2000
+    adapter = None
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
