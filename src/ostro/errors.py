@@ -17,6 +17,8 @@
     ├── BackendError           a backend that is not here or cannot do what is asked
     ├── DataError              a record of training data that cannot be used (says file, line and field)
     │   └── EmptyMaskError         a record in which nothing would be trained on
+    ├── DocumentError          a document of a collection that cannot be read (names it and the remedy)
+    ├── CollectionError        a collection of documents that is not there, damaged, or made by another embedder
     ├── EngineError            an answer that could not be computed for a reason inside ostro; others go on
     ├── OverloadedError        more requests than may wait (carries the seconds after which to try again)
     │   └── ShuttingDownError      the model is being stopped
@@ -148,6 +150,19 @@ class DataError(OstroError):
 
 class EmptyMaskError(DataError):
     """A record has nothing to train on: no word of the assistant is left in it."""
+
+
+class DocumentError(OstroError):
+    """A file or page cannot be read as a document; `source` is its path or address, and `reason` what is wrong."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        super().__init__(f"{source} {reason}")
+        self.source = source
+        self.reason = reason
+
+
+class CollectionError(OstroError):
+    """A collection of documents is not there, is damaged, or was made in another way than is asked for now."""
 
 
 class EngineError(OstroError):

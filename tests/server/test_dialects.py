@@ -213,8 +213,11 @@ def test_where_there_is_no_route(client: httpx.Client) -> None:
     assert client.post("/v1/messages", json={}).json()["type"] == "error"
 
 
-OURS_ALONE = {"OstroError", "EngineError", "ToolError", "ServiceError", "DataError", "EmptyMaskError"}
-"""What no request can cause: the engine's own failures, and those of tools and training, which are not the server's."""
+OURS_ALONE = {
+    "OstroError", "EngineError", "ToolError", "ServiceError", "DataError", "EmptyMaskError", "DocumentError",
+    "CollectionError",
+}  # fmt: skip
+"""What no request can cause: the engine's own failures, and those of tools, training and retrieval."""
 
 
 def test_every_error_of_ours_has_a_row() -> None:

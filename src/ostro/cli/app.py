@@ -22,6 +22,7 @@ from ostro.cli import (
     merge,
     pull,
     quantize,
+    rag,
     run_once,
     serve,
     synth,
@@ -33,7 +34,7 @@ from ostro.cli.groups import Command, Group, with_groups
 from ostro.cli.sampling_options import as_options
 from ostro.errors import OstroError, RequestError
 
-_TRAINING, _MODELS, _MACHINE = "Training", "Models", "This machine"
+_DOCUMENTS, _TRAINING, _MODELS, _MACHINE = "Documents", "Training", "Models", "This machine"
 COMMANDS = (
     ("chat", chat.chat, None),
     ("run", run_once.run, None),
@@ -41,6 +42,13 @@ COMMANDS = (
     ("embed", embed.embed, None),
     ("serve", serve.serve, None),
     ("tokenize", tokenize.tokenize, None),
+    ("rag add", rag.add, _DOCUMENTS),
+    ("rag ask", rag.ask, _DOCUMENTS),
+    ("rag search", rag.search, _DOCUMENTS),
+    ("rag show", rag.show, _DOCUMENTS),
+    ("rag list", rag.list_documents, _DOCUMENTS),
+    ("rag remove", rag.remove, _DOCUMENTS),
+    ("rag info", rag.info, _DOCUMENTS),
     ("finetune", finetune.finetune, _TRAINING),
     ("pretrain", finetune.pretrain, _TRAINING),
     ("synth", synth.synth, _TRAINING),
@@ -52,6 +60,9 @@ COMMANDS = (
     ("bench", bench.bench, _MACHINE),
     ("doctor", doctor.doctor, _MACHINE),
 )
+"""Name, function and panel of each command; "rag add" is the command `add` of the group `rag`."""
+
+GROUPS = {"rag": "Answer from your own documents: add them, search them, ask about them."}
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -105,8 +116,14 @@ def _app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_global_options)
+    groups: dict[str, typer.Typer] = {}
     for name, function, panel in COMMANDS:
-        app.command(name, cls=Command, rich_help_panel=panel)(with_groups(function, Diagnostics))
+        group, _, own = name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode="rich")
+            app.add_typer(groups[group], name=group, help=GROUPS[group], rich_help_panel=panel)
+        to, its_panel = (groups[group], None) if group else (app, panel)
+        to.command(own, cls=Command, rich_help_panel=its_panel)(with_groups(function, Diagnostics))
     return app
 
 

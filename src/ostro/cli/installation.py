@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "safetensors", "pyyaml", "jsonschema"),
     "parquet": ("pyarrow",),
     "embeddings": ("wordllama",),
+    "rag": ("faiss-cpu", "pypdf"),
     "plot": ("matplotlib",),
 }
 """Packages of every extra of pyproject.toml that is meant for users."""
