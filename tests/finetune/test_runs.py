@@ -29,7 +29,7 @@ from ostro.finetune import (
 from ostro.finetune.distributed import Group
 from ostro.finetune.dry_run import look_at
 from ostro.finetune.estimate import estimate
-from ostro.finetune.model import tokenizer_of, trainable_model
+from ostro.finetune.model import new_model, tokenizer_of, trainable_model
 from ostro.finetune.run import _check_samples
 from ostro.transformers import AutoTokenizer
 
@@ -143,6 +143,24 @@ def test_a_new_model_loads_everywhere(model: Path, folder: Path) -> None:
 
     out = LLM("keys/model", backend="reference").generate(["Once"], SamplingParams(temperature=0, max_tokens=2))
     assert len(out[0].outputs[0].token_ids) == 2
+
+
+def test_new_weights_may_begin_smaller_where_they_meet_the_residual_stream(model: Path) -> None:
+    shape = {
+        "model_type": "mixtral", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
+        "num_local_experts": 2, "num_experts_per_tok": 1,
+    }  # fmt: skip
+    given = {**values(model, "book.txt"), "model": shape, "tokenizer": str(model)}
+    tokenizer = tokenizer_of(model)
+    plain, scaled = (
+        new_model(PretrainConfig.from_dict({**given, "scale_residual_init": each}), tokenizer, torch.device("cpu"))
+        for each in (False, True)
+    )
+    others = dict(scaled.named_parameters())
+    smaller = {name for name, p in plain.named_parameters() if not torch.equal(p, others[name])}
+    assert smaller == {name for name in others if "o_proj" in name or ".w2." in name}
+    assert all(torch.equal(p * 0.5, others[name]) for name, p in plain.named_parameters() if name in smaller)
 
 
 def test_a_gguf_file_has_no_tokenizer_to_write(folder: Path) -> None:

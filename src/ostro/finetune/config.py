@@ -218,6 +218,7 @@ class PretrainConfig(RunConfig):
     model: str | dict[str, Any]  # the path of a config.json, or its content: model_type, hidden_size, ...
     tokenizer: str  # a folder with the tokenizer's files
     init_seed: int | None = None  # of the random weights; none: `seed`
+    scale_residual_init: bool = False  # what is added to the residual stream begins smaller by sqrt(2 * layers)
     shuffle_documents: bool = True  # in every epoch anew; false: in the order of the files
 
 

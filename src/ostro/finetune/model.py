@@ -16,6 +16,8 @@ from ostro.finetune.config import PretrainConfig, RunConfig, TrainConfig
 from ostro.tokenizer import Tokenizer, load_tokenizer
 from ostro.transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedConfig, apply_lora
 
+_RESIDUAL_OUTPUTS = ("o_proj", "down_proj", "w2")
+
 
 def trainable_model(
     config: TrainConfig,
@@ -77,7 +79,18 @@ def new_model(config: PretrainConfig, tokenizer: Tokenizer, device: torch.device
     numbers = new_config(config, tokenizer)
     torch.manual_seed(config.seed if config.init_seed is None else config.init_seed)
     model = AutoModelForCausalLM.from_config(numbers, dtype=config.dtype)
+    if config.scale_residual_init:
+        _scale_residual_outputs(model)
     return prepare(model.to(device), config)
+
+
+def _scale_residual_outputs(model: Any) -> None:
+    """Divide what each of the L layers adds twice by sqrt(2 L), so that the sum begins as large as one (GPT-2)."""
+    factor = (2 * model.numbers.num_hidden_layers) ** -0.5
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.removesuffix(".weight").rpartition(".")[2] in _RESIDUAL_OUTPUTS:
+                parameter.mul_(factor)
 
 
 def new_config(config: PretrainConfig, tokenizer: Tokenizer) -> PreTrainedConfig:
