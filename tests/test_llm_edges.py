@@ -92,7 +92,7 @@ def test_an_error_reaches_the_caller_whose_request_it_is(llm: LLM) -> None:
     both = threading.Barrier(2)
     found: dict[str, object] = {}
 
-    def damaged(hidden: Any) -> Any:
+    def damaged(hidden: Any, owners: Any) -> Any:
         scores = logits(hidden).copy()
         scores[scores[:, 50] == poison] = np.nan
         return scores

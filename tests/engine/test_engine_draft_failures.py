@@ -59,7 +59,7 @@ def test_a_damaged_row_of_a_draft_ends_one_request() -> None:
     core = engine(guess=oracle(texts), max_draft_tokens=4)
     logits = core._runner.logits
 
-    def damaged(hidden: Any) -> Any:
+    def damaged(hidden: Any, owners: Any) -> Any:
         scores = logits(hidden).copy()
         if len(scores) == 10:
             scores[7] = np.nan  # of the second request, in the middle of its draft

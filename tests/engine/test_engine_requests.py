@@ -210,7 +210,7 @@ def test_a_damaged_score_ends_one_request_and_not_the_engine() -> None:
     core.add_request("bad", prompt, GREEDY)
     step = core._runner.logits
 
-    def damaged(hidden: Any) -> Any:
+    def damaged(hidden: Any, owners: Any) -> Any:
         logits = step(hidden).copy()
         if len(logits) == 2:
             logits[1] = np.nan
@@ -235,10 +235,10 @@ def test_an_interrupted_step_can_be_taken_again() -> None:
     interrupts = iter(range(10**6))
 
     def interrupted(function: Any) -> Any:
-        def call(argument: Any) -> Any:
+        def call(*arguments: Any) -> Any:
             if next(interrupts) % 5 == 0:
                 raise KeyboardInterrupt
-            return function(argument)
+            return function(*arguments)
 
         return call
 

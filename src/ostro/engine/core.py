@@ -309,7 +309,7 @@ class EngineCore:
 
     def _forward(self, chunks: list[Chunk]) -> Array:
         batch = forward_batch(chunks, [num_logit_rows(chunk) for chunk in chunks], self.engine_config.block_size)
-        return self._runner.forward(batch, owners_of(chunks, [chunk.count for chunk in chunks]))
+        return self._runner.forward(batch)
 
     def _fail(self, sequence: TokenSequence, failure: Exception) -> None:
         """The sequence cannot go on; `_collect` takes it away."""

@@ -42,13 +42,10 @@ class ModelRunner:
             config.num_hidden_layers, num_blocks, block_size, config.num_key_value_heads, config.head_dim, kv_dtype
         )
 
-    def forward(self, batch: ForwardBatch, owners: Int32 | None = None) -> Array:
-        """Compute the batch and store its K/V; the hidden states of `batch.logit_rows`: (R, D).
-
-        `owners` (T,) are the numbers of the rows' adapters, -1 for the base; None: all are the base's.
-        """
+    def forward(self, batch: ForwardBatch) -> Array:
+        """Compute the batch and store its K/V; the hidden states of `batch.logit_rows`: (R, D)."""
         config = self._config
-        ops, weights = self._of(owners)
+        ops, weights = self._of(batch.owners)
 
         def attend(layer: int, q: Array, k: Array, v: Array) -> Array:
             return self._ops.attention(q, k, v, self.pool, layer, batch, config.sliding_windows[layer])
@@ -57,7 +54,7 @@ class ModelRunner:
         return hidden if len(batch.logit_rows) == len(batch.token_ids) else hidden[batch.logit_rows]
 
     def logits(self, hidden: Array, owners: Int32 | None = None) -> Float32:
-        """Scores over the vocabulary for hidden states (R, D) of rows with `owners` (R,): (R, V)."""
+        """Scores over the vocabulary for hidden states (R, D) of rows with `owners` (R,) as in a batch: (R, V)."""
         ops, weights = self._of(owners)
         return self.to_numpy(llama.logits(ops, weights, hidden))
 
@@ -105,6 +102,7 @@ def forward_batch(chunks: Sequence[Chunk], num_logit_rows: Sequence[int], block_
         block_tables=tables,
         table_starts=table_starts,
         logit_rows=np.array(logit_rows, dtype=np.int32),
+        owners=owners_of(chunks, [chunk.count for chunk in chunks]),
     )
 
 

@@ -32,3 +32,5 @@ class ForwardBatch:
     """(S,) logical index of the first entry of each table: above 0 once a rolling window has freed older blocks."""
     logit_rows: Int32
     """(R,) rows whose logits are wanted, in ascending order."""
+    owners: Int32 | None = None
+    """(T,) the number of each row's adapter, -1 for the base model; None: all rows are the base's."""
