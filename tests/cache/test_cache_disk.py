@@ -172,7 +172,8 @@ def test_the_next_process_knows_what_was_used_last(tmp_path: Path) -> None:
 def test_the_bound_is_for_all_namespaces_and_what_others_wrote_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ostro.cache.disk._RESCAN_SECONDS", 0.0)
+    for name in ("_RESCAN_SECONDS", "_SCAN_SHARE"):
+        monkeypatch.setattr(f"ostro.cache.disk.{name}", 0.0)
     one, two = (DiskCache(tmp_path, name, block_bytes=SIZE, max_bytes=5 * PAGE) for name in ("one", "two"))
     first, second = chain(4), chain(4, first=50)
     put(one, first)

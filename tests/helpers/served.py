@@ -25,6 +25,10 @@ def greedy(max_tokens: int, **options: Any) -> SamplingParams:
     return SamplingParams(temperature=0, max_tokens=max_tokens, ignore_eos=True, **options)
 
 
+LONG = greedy(200)
+"""An answer that nobody waits for to the end."""
+
+
 def prompts(count: int, low: int = 2, high: int = 60, seed: int = 0, vocab: int = 101) -> list[list[int]]:
     rng = np.random.default_rng(seed)
     return [rng.integers(3, vocab, size=n).tolist() for n in rng.integers(low, high, size=count)]

@@ -7,12 +7,11 @@ import gc
 import itertools
 import random
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from served import TIMEOUT, answer, blocks, greedy, load, prompts, run, serving, slowed, tokens
+from served import LONG, TIMEOUT, answer, blocks, greedy, load, prompts, run, serving, tokens
 
 from ostro import LLM, SamplingParams
 from ostro.engine.guided import Guided
@@ -22,24 +21,6 @@ from ostro.errors import (
     RequestError,
 )
 from ostro.server.service import ModelService, ServiceLimits
-
-LONG = greedy(200)
-"""An answer that nobody waits for to the end."""
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_checkpoint: Callable[[str], Path]) -> Path:
-    return tiny_checkpoint("mistral-7b-v0.3")
-
-
-@pytest.fixture(scope="module")
-def llm(folder: Path) -> LLM:
-    return load(folder, max_num_seqs=4)
-
-
-@pytest.fixture
-def slow(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> LLM:
-    return slowed(llm, monkeypatch)
 
 
 def test_answers_are_those_of_the_same_requests_alone(llm: LLM) -> None:

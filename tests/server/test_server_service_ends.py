@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from served import TIMEOUT, answer, blocks, greedy, load, run, serving, slowed, tokens
+from served import LONG, TIMEOUT, answer, blocks, greedy, run, serving, tokens
 
 from ostro import LLM
 from ostro.errors import BackendError, EngineError, ShuttingDownError
 from ostro.server.service import ModelService, ServiceLimits
-
-LONG = greedy(200)
-"""An answer that nobody waits for to the end."""
-
-
-@pytest.fixture(scope="module")
-def folder(tiny_checkpoint: Callable[[str], Path]) -> Path:
-    return tiny_checkpoint("mistral-7b-v0.3")
-
-
-@pytest.fixture(scope="module")
-def llm(folder: Path) -> LLM:
-    return load(folder, max_num_seqs=4)
-
-
-@pytest.fixture
-def slow(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> LLM:
-    return slowed(llm, monkeypatch)
 
 
 def test_an_error_is_its_own_request_s(llm: LLM, monkeypatch: pytest.MonkeyPatch) -> None:

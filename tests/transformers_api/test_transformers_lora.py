@@ -222,7 +222,9 @@ def test_mixtral_experts(tiny_checkpoint: Callable[[str], Path], tmp_path: Path)
     again = AutoModelForCausalLM.from_pretrained(tiny_checkpoint("mixtral"))
     load_adapter(again, tmp_path)
     ids = next(batches(1))
-    torch.testing.assert_close(again(ids).logits, model(ids).logits)
+    torch.testing.assert_close(
+        again(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-4
+    )  # sums of experts in any order
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,7 @@ def call_grammar(
     """
     names = _checked_names(tools, builtin_tools)
     style = call_style(format, tokenizer)
-    if choice not in ("auto", "none", "required", *names):
-        raise PromptError(
-            f"tool_choice names {choice!r}, and the tools of the request are {', '.join(names) or 'none'}. Choose one "
-            "of these, or 'auto', 'none' or 'required'."
-        )
-    if choice == "required" and not names:
-        raise PromptError("tool_choice is 'required', and the request has no tools: give some, or choose 'auto'.")
+    _check_choice(choice, names)
     if choice == "none" or not names:
         return _content_only(content) if names or content else None
     if style is None:
@@ -76,11 +70,8 @@ def call_grammar(
         return None
     wanted = with_bounded_schemas([tool for tool in tools if choice in ("auto", "required", tool.name)])
     builtins = [name for name in builtin_tools if choice in ("auto", "required", name)]
-    if style == "llama-pythonic" and (strict := [tool.name for tool in wanted if tool.strict]):
-        raise PromptError(
-            f"The tool {strict[0]!r} is strict, and the prompt format {format.name} writes calls as Python, where its "
-            "schema cannot be kept whole: take strict away, or use the format llama-3.1."
-        )
+    if style == "llama-pythonic":
+        _check_not_strict(wanted, format)
     if "code_interpreter" in builtins and any(tool.strict for tool in wanted):
         raise PromptError(
             "code_interpreter may write any text, calls of a strict tool too: leave one of the two out, or take strict "
@@ -97,6 +88,26 @@ def call_grammar(
         in_ipython=bool(builtin_tools),
     )
     return grammar.text(" | ".join(rules.only()) if choice != "auto" else _text_or_calls(grammar, rules, content))
+
+
+def _check_choice(choice: str, names: Sequence[str]) -> None:
+    if choice not in ("auto", "none", "required", *names):
+        raise PromptError(
+            f"tool_choice names {choice!r}, and the tools of the request are {', '.join(names) or 'none'}. Choose one "
+            "of these, or 'auto', 'none' or 'required'."
+        )
+    if choice == "required" and not names:
+        raise PromptError("tool_choice is 'required', and the request has no tools: give some, or choose 'auto'.")
+
+
+def _check_not_strict(wanted: Sequence[Tool], format: ChatFormat) -> None:
+    """Refuse strict tools where calls are written as Python."""
+    strict = [tool.name for tool in wanted if tool.strict]
+    if strict:
+        raise PromptError(
+            f"The tool {strict[0]!r} is strict, and the prompt format {format.name} writes calls as Python, where its "
+            "schema cannot be kept whole: take strict away, or use the format llama-3.1."
+        )
 
 
 def _text_or_calls(grammar: Grammar, rules: CallRules, content: ContentForm | None) -> str:

@@ -108,10 +108,14 @@ def quantize_model(
             text=None if ops is None else "a built-in text" if text is None else Path(text).name,
             comparison=comparison,
         )
-        with writing(folder):
-            write_text(folder / REPORT, markdown(finished))
-            write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"report": finished.to_dict()})
+        _write_report(folder, finished)
     return finished
+
+
+def _write_report(folder: Path, report: Report) -> None:
+    with writing(folder):
+        write_text(folder / REPORT, markdown(report))
+        write_json(folder / MANIFEST, read_json(folder / MANIFEST) | {"report": report.to_dict()})
 
 
 def _check_wanted(report: bool, **given: object) -> None:
