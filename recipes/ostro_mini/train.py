@@ -1,7 +1,7 @@
 """Trains ostro-mini from nothing: `python -m recipes.ostro_mini.train --out DIR`.
 
-The stages are files of `ostro.finetune`: a drill in copying, documents, short conversations, all conversations, long ones,
-preferences. Data and vocabulary are made first. Whatever is there already is not made again, and a stage that was interrupted (Ctrl-C,
+The stages are files of `ostro.finetune`: documents, short conversations, all conversations, long ones, preferences. Data,
+vocabulary and the weights to begin with (`initial.py`) are made first. Whatever is there already is not made again, and a stage that was interrupted (Ctrl-C,
 SIGTERM, a power cut) goes on at its newest checkpoint: the same command is given again. On one GPU:
 
     python -m recipes.ostro_mini.train --out DIR --stages recipes/ostro_mini/stages/gpu --size large --shards 16
@@ -13,23 +13,22 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ostro import machine
-from ostro.finetune import DpoConfig, PretrainConfig, TrainConfig, Watch, dpo, pretrain, sft
+from ostro.finetune import DpoConfig, TrainConfig, Watch, dpo, sft
 from ostro.finetune.trainer import Progress
-from recipes.ostro_mini import data, drill, tokenizer
+from recipes.ostro_mini import data, initial, tokenizer
 
 HERE = Path(__file__).parent
-STAGES = ("drill", "pretrain", "short", "sft", "long", "dpo")
+STAGES = ("pretrain", "short", "sft", "long", "dpo")
 _FILES = {
-    "drill": ("drill",), "pretrain": ("pretrain", "drill"), "short": ("short",), "sft": ("sft",),
-    "long": ("long", "short"), "dpo": ("dpo",),
+    "pretrain": ("pretrain",), "short": ("short",), "sft": ("sft",), "long": ("long", "short"), "dpo": ("dpo",),
 }  # fmt: skip
-_DRILLS = 15_000
 _COUNTS = {"pretrain": 60_000, "short": 60_000, "sft": 100_000, "long": 500, "dpo": 4_000, "heldout": 0}
 
 
@@ -56,17 +55,19 @@ def make_tokenizer(out: Path) -> Path:
     return out
 
 
-def make_drill(out: Path, vocabulary: Path, shards: int, seed: int) -> None:
-    """The documents of the drill, which are made of the vocabulary's pieces."""
-    for number in range(shards):
-        if not (path := out / f"{number:02}" / "drill.jsonl").exists():
-            data.write(path, drill.texts(_DRILLS, seed + number, vocabulary))
+def make_initial(out: Path, config: Path, vocabulary: Path, seed: int) -> Path:
+    """The model that training begins with, and its vocabulary, unless they are there."""
+    if not (out / "config.json").exists():
+        initial.initial_model(config, seed).save_pretrained(out)
+        for path in vocabulary.iterdir():
+            shutil.copy(path, out)
+    return out
 
 
 def run_stage(name: str, stages: Path, out: Path, before: str, options: Sequence[str]) -> dict[str, Any]:
     """One stage, begun or gone on with; what it came to, as `stage.json` in its folder says.
 
-    `before` is what it begins with: the path of a config.json for the first stage, else of a model.
+    `before` is the model that it begins with.
     """
     folder = out / name
     note = folder / "stage.json"
@@ -77,10 +78,7 @@ def run_stage(name: str, stages: Path, out: Path, before: str, options: Sequence
     given = [f"output_dir={folder}", f"model={before}", f"data.train={json.dumps(files)}", *_of_stage(name, options)]
     resume = (folder / "checkpoints").is_dir()
     path, watch = stages / f"{name}.yaml", Watch(on_progress=_tell)
-    if name == STAGES[0]:
-        config = PretrainConfig.from_yaml(path, [*given, f"tokenizer={out / 'tokenizer'}"])
-        result = pretrain(config, resume=resume, watch=watch)
-    elif name == "dpo":
+    if name == "dpo":
         result = dpo(DpoConfig.from_yaml(path, given), resume=resume, watch=watch)
     else:
         result = sft(TrainConfig.from_yaml(path, given), resume=resume, watch=watch)
@@ -119,8 +117,8 @@ def train(
 ) -> dict[str, Any]:
     """All stages; what `training.json` says at the end. `options` are keys of every stage, or of one."""
     make_data(out / "data", shards, seed)
-    make_drill(out / "data", make_tokenizer(out / "tokenizer"), shards, seed)
-    before, notes = str(config), []
+    vocabulary = make_tokenizer(out / "tokenizer")
+    before, notes = str(make_initial(out / "initial", config, vocabulary, seed)), []
     for name in STAGES:
         began = time.perf_counter()
         notes.append(run_stage(name, stages, out, before, options))

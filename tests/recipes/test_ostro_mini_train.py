@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ostro import LLM
 from ostro.checkpoint.open import open_checkpoint
 from ostro.config.hf import from_hf
-from ostro.tokenizer import load_tokenizer
-from recipes.ostro_mini import data, drill, export, train
+from ostro.transformers import MistralConfig, MistralForCausalLM
+from recipes.ostro_mini import data, export, initial, train
 
 SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
 
@@ -32,7 +33,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     shape = {**json.loads((train.HERE / "sizes" / "small.json").read_text()), **SHAPE, "vocab_size": 1800}
     shape["num_key_value_heads"] = 1
     (out / "tiny.json").write_text(json.dumps(shape))
-    data.write(out / "data" / "00" / "drill.jsonl", drill.texts(40, 0, out / "tokenizer"))
     notes = train.train(out, stages=stages, config=out / "tiny.json", shards=1)
     return out, notes
 
@@ -41,7 +41,7 @@ def _small_stages(folder: Path) -> Path:
     folder.mkdir()
     for name in train.STAGES:
         read = yaml.safe_load((train.HERE / "stages" / "cpu" / f"{name}.yaml").read_text())
-        overlong = {} if name in ("drill", "pretrain") else {"overlong": "drop"}
+        overlong = {} if name == "pretrain" else {"overlong": "drop"}
         read |= {"steps": 2, "micro_batch_size": 2, "warmup_steps": 1, "num_threads": 1, "device": "cpu"}
         read |= {"data": {"max_length": 256 if name != "long" else 1024, **overlong}, "save_every": 1}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(read))
@@ -58,7 +58,7 @@ def test_every_stage_has_run(trained: tuple[Path, dict[str, Any]]) -> None:
 
 def test_what_is_done_is_not_done_again(trained: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     out, notes = trained
-    for name in ("pretrain", "sft", "dpo"):
+    for name in ("sft", "dpo"):
         monkeypatch.setattr(train, name, lambda *_, **__: pytest.fail("it trains again"))
     monkeypatch.setattr(train.tokenizer, "main", lambda *_: pytest.fail("it learns the vocabulary again"))
     again = train.train(out, stages=out / "stages", config=out / "tiny.json", shards=1)
@@ -71,8 +71,8 @@ def test_a_stage_that_was_interrupted_goes_on(trained: tuple[Path, dict[str, Any
     (folder / "stage.json").unlink()
     newest = max((folder / "checkpoints").iterdir())
     newest.rename(tmp_path / newest.name)
-    again = train.run_stage("sft", out / "stages", out, notes["stages"][2]["path"], ())
-    assert (again["steps"], again["tokens"]) == (notes["stages"][3]["steps"], notes["stages"][3]["tokens"])
+    again = train.run_stage("sft", out / "stages", out, notes["stages"][1]["path"], ())
+    assert (again["steps"], again["tokens"]) == (notes["stages"][2]["steps"], notes["stages"][2]["tokens"])
 
 
 @pytest.mark.parametrize("bits", [16, 8])
@@ -112,23 +112,24 @@ def test_sizes_fit(size: str) -> None:
 
 @pytest.mark.parametrize("machine", ["cpu", "gpu"])
 def test_stages_are_configurations(machine: str) -> None:
-    from ostro.finetune import DpoConfig, PretrainConfig, TrainConfig
+    from ostro.finetune import DpoConfig, TrainConfig
 
     given = ["output_dir=x", "model=x", 'data.train=["x"]']
-    kinds = {"drill": PretrainConfig, "dpo": DpoConfig}
     for name in train.STAGES:
-        more = ["tokenizer=x"] if name == "drill" else []
-        config = kinds.get(name, TrainConfig).from_yaml(
-            train.HERE / "stages" / machine / f"{name}.yaml", [*given, *more]
-        )
-        assert config.dtype == "bfloat16"
+        kind = DpoConfig if name == "dpo" else TrainConfig
+        assert kind.from_yaml(train.HERE / "stages" / machine / f"{name}.yaml", given).dtype == "bfloat16"
 
 
-def test_the_drill_repeats(trained: tuple[Path, dict[str, Any]]) -> None:
-    out, _ = trained
-    texts = [record["text"].split("\n") for record in drill.texts(20, 0, out / "tokenizer")]
-    assert all(len(set(lines)) == 1 and 3 <= len(lines) <= 6 for lines in texts)
-    assert len({lines[0] for lines in texts}) == 20
-    words = drill.words_of(load_tokenizer(out / "tokenizer"))
-    assert "▁" not in words
-    assert not any(word.startswith(("<0x", "[INST")) for word in words)
+def test_new_weights_look_back(tmp_path: Path) -> None:
+    """What was said once is gone on with, before any training; plain random weights say nothing of the kind."""
+    shape = json.loads((train.HERE / "sizes" / "small.json").read_text())
+    shape |= {"num_hidden_layers": 3, "intermediate_size": 64, "vocab_size": 900}
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    ids = torch.randint(3, 900, (2, 40), generator=torch.Generator().manual_seed(1)).repeat(1, 3)
+    shares = []
+    for model in (initial.initial_model(tmp_path / "config.json"), MistralForCausalLM(MistralConfig.from_dict(shape))):
+        with torch.no_grad():
+            found = model.eval()(ids).logits[:, :-1].argmax(-1) == ids[:, 1:]
+        shares.append(float(found[:, 42:].float().mean()))
+    assert shares[0] > 0.9
+    assert shares[1] < 0.1
