@@ -3,6 +3,7 @@
     pretrain.jsonl   {"text"}
     short.jsonl      {"messages", "tools"?}          short conversations, to begin the fine-tuning with
     sft.jsonl        {"messages", "tools"?}          conversations of all lengths
+    dense.jsonl      {"messages", "tools"?}          more of what is hard, with many questions on one text
     long.jsonl       {"messages"}                    passkeys in long texts, for the end of the fine-tuning
     dpo.jsonl        {"messages", "chosen", "rejected", "tools"?}
     heldout.jsonl    {"task", "language", "safe_prompt", "messages", "tools", "answer"}
@@ -15,7 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,24 @@ from ostro.chat.normalize import SAFE_PROMPT
 from recipes.ostro_mini.pretrain import document
 from recipes.ostro_mini.sample import Sample, system
 from recipes.ostro_mini.split import Split
-from recipes.ostro_mini.tasks import TASKS, passkey
+from recipes.ostro_mini.tasks import TASKS, context, json_lines, passkey, recall
 
 _PREFERENCES = {
     "refusal": 2.0, "harmless": 2.0, "context": 2.0, "abstention": 2.0, "json": 1.0, "tool": 1.0, "parallel_tools": 0.5,
     "no_tool": 0.5, "lookup": 0.5, "sentiment": 0.5,
 }  # fmt: skip
+
+
+_DENSE = {
+    "json": 1.5, "context": 3.0, "abstention": 1.5, "tool": 4.0, "parallel_tools": 3.5, "no_tool": 1.0, "tool_result": 0.7,
+    "few_shot": 3.0, "lookup": 1.5, "unknown": 0.4, "small_talk": 0.6,
+}  # fmt: skip
+_MANY: Mapping[str, Callable[[random.Random, Split], Sample]] = {
+    "json": partial(json_lines.generate, dense=True),
+    "context": partial(context.generate, absent=False, dense=True),
+    "abstention": partial(context.generate, absent=True, dense=True),
+    "lookup": partial(recall.generate_lookup, dense=True),
+}
 
 
 def texts(count: int, seed: int) -> Iterator[dict[str, Any]]:
@@ -43,6 +57,14 @@ def samples(count: int, seed: int, split: Split = "train", weights: dict[str, fl
     shares = weights or {task.name: task.weight for task in TASKS.values()}
     for name in rng.choices(list(shares), weights=list(shares.values()), k=count):
         yield TASKS[name].generate(rng, split)
+
+
+def dense_samples(count: int, seed: int) -> Iterator[Sample]:
+    """Samples in which more is learnt from as many tokens: many questions on one text, and mostly the hard tasks."""
+    rng = random.Random(f"dense {seed}")
+    for name in rng.choices(list(TASKS), weights=[_DENSE.get(name, 0.15) for name in TASKS], k=count):
+        generate = _MANY.get(name, TASKS[name].generate)
+        yield generate(rng, "train")
 
 
 def short_samples(count: int, seed: int, max_bytes: int = 600) -> Iterator[Sample]:
@@ -139,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("pretrain", 60_000),
         ("short", 40_000),
         ("sft", 100_000),
+        ("dense", 30_000),
         ("long", 500),
         ("dpo", 4_000),
         ("heldout", 100),
@@ -151,6 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "pretrain": texts(given.pretrain, given.seed),
         "short": map(conversation, short_samples(given.short, given.seed)),
         "sft": map(conversation, samples(given.sft, given.seed)),
+        "dense": map(conversation, dense_samples(given.dense, given.seed)),
         "long": map(conversation, long_samples(given.long, given.seed)),
         "dpo": preferences(given.dpo, given.seed),
         "heldout": heldout,

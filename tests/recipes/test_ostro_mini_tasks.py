@@ -15,6 +15,7 @@ import pytest
 
 from ostro.chat import parse_messages, render_chat
 from ostro.tokenizer.mistral import bundled
+from recipes.ostro_mini.data import dense_samples
 from recipes.ostro_mini.sample import Answer, Call, Sample
 from recipes.ostro_mini.split import Split
 from recipes.ostro_mini.tasks import TASKS, passkey
@@ -71,6 +72,14 @@ def test_prompts_need_no_repair_and_answers_are_completions(name: str) -> None:
         answer = sample.answer.content or json.dumps(dict(sample.answer.tool_calls[0].arguments), ensure_ascii=False)
         trained = "".join(segment.text for segment in prompt.segments if segment.is_completion)
         assert answer.rstrip(" ") in trained
+
+
+def test_dense_samples_ask_more_of_one_text() -> None:
+    samples = list(dense_samples(300, 0))
+    assert all(TASKS[sample.task].check(sample, sample.answer) for sample in samples)
+    for name in ("json", "context", "abstention", "lookup"):
+        dense, plain = ([len(s.messages) for s in each if s.task == name] for each in (samples, made(name)))
+        assert sum(dense) / len(dense) > 1.5 * sum(plain) / len(plain)
 
 
 def test_answers_without_their_system_prompt_are_not_trained() -> None:

@@ -23,7 +23,7 @@ SHAPE = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """All stages with two steps each."""
     out = tmp_path_factory.mktemp("mini")
-    counts = {"pretrain": 40, "short": 30, "sft": 30, "long": 2, "dpo": 10, "heldout": 0}
+    counts = {"pretrain": 40, "short": 30, "sft": 30, "dense": 20, "long": 2, "dpo": 10, "heldout": 0}
     data.main(["--out", str(out / "data" / "00"), *(f"--{name}={count}" for name, count in counts.items())])
     (out / "data" / "00" / "done").touch()
     train.tokenizer.main(

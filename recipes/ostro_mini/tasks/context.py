@@ -113,12 +113,12 @@ def layout(rng: random.Random, language: Language, facts: Sequence[Fact]) -> str
             return str([" ".join(statements[:middle]), " ".join(statements[middle:])])
 
 
-def generate(rng: random.Random, split: Split, *, absent: bool) -> Sample:
-    """One to three questions on one context; the last one has an answer, or with `absent` has none."""
+def generate(rng: random.Random, split: Split, *, absent: bool, dense: bool = False) -> Sample:
+    """One to three questions on one context, with `dense` up to ten; the last one has an answer, or with `absent` has none."""
     language = rng.choice(LANGUAGES)
     facts = world(rng, split, language, rng.choice((2, 3, 3, 4, 4, 5, 5, 6, 6, 8, 12)))
-    has_system = sometimes(rng, 0.3)
-    turns = rng.choice((1, 1, 2, 3))
+    has_system = not dense and sometimes(rng, 0.3)
+    turns = 10 if dense else rng.choice((1, 1, 2, 3))
     messages: list[Message] = [system(rng.choice(_SYSTEM[language]))] if has_system else []
     context, asked = layout(rng, language, facts), rng.sample(facts, min(turns, len(facts)))
     for number, fact in enumerate(asked):

@@ -141,22 +141,24 @@ def json_of(values: Mapping[str, str], indent: int | None = 0) -> str:
     return json.dumps({key: typed(value) for key, value in values.items()}, ensure_ascii=False, indent=indent)
 
 
-def generate(rng: random.Random, split: Split) -> Sample:
-    """One to three objects in a conversation; the last is the one that is judged."""
+def generate(rng: random.Random, split: Split, *, dense: bool = False) -> Sample:
+    """One to three objects in a conversation, with `dense` four; the last is the one that is judged."""
     language = rng.choice(LANGUAGES)
     # Lines of one language come with a request in the other, too.
     lines_in: Language = language if sometimes(rng, 0.75) else rng.choice(LANGUAGES)
-    records = [record(rng, split, lines_in, rng.choice((2, 3, 3, 4, 4, 5, 6))) for _ in range(rng.choice((1, 1, 2, 3)))]
-    messages = _messages(rng, language, records)
+    turns = 4 if dense else rng.choice((1, 1, 2, 3))
+    records = [record(rng, split, lines_in, rng.choice((2, 3, 3, 4, 4, 5, 6))) for _ in range(turns)]
+    messages = _messages(rng, language, records, with_system=not dense and sometimes(rng, 0.35))
     answer = json_of(records[-1])
     before, after = _CHATTY[language]
     rejected = before + answer + after if sometimes(rng, 0.5) else _broken(rng, records[-1])
     return Sample("json", language, tuple(messages), Answer(answer), rejected=Answer(rejected))
 
 
-def _messages(rng: random.Random, language: Language, records: list[dict[str, str]]) -> list[Message]:
+def _messages(
+    rng: random.Random, language: Language, records: list[dict[str, str]], *, with_system: bool
+) -> list[Message]:
     messages: list[Message] = []
-    with_system = sometimes(rng, 0.35)
     if with_system:
         messages.append(system(rng.choice(_WITH_SYSTEM[language])))
     for number, values in enumerate(records):

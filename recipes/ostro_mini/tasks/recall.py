@@ -74,11 +74,11 @@ def dictionary(rng: random.Random, split: Split, language: Language, size: int) 
     return {key: rng.choice(draws)(rng, split, language) for key in keys}
 
 
-def generate_lookup(rng: random.Random, split: Split) -> Sample:
-    """A dictionary and one to four questions for a value of it."""
+def generate_lookup(rng: random.Random, split: Split, *, dense: bool = False) -> Sample:
+    """A dictionary and one to three questions for a value of it, with `dense` for all of them."""
     language = rng.choice(LANGUAGES)
     values = dictionary(rng, split, language, rng.randint(3, 10))
-    asked = rng.sample(sorted(values), rng.choice((1, 2, 3)))
+    asked = rng.sample(sorted(values), len(values) if dense else rng.choice((1, 2, 3)))
     messages: list[Message] = []
     for number, key in enumerate(asked):
         form = rng.choice(_LOOKUP_NEXT[language] if number else _LOOKUP[language])
