@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+import string
 from collections.abc import Callable
 
 from recipes.ostro_mini import words
@@ -51,13 +52,34 @@ RARE_HANGUL = tuple(sorted({char for char in map(chr, range(0xAC00, 0xD7A4)) if 
 
 
 def syllables(rng: random.Random) -> str:
-    """A made-up lower-case word of two or three syllables.
+    """A made-up lower-case word, of plain syllables or as irregular as words of English are; a few are words.
 
     >>> syllables(random.Random(1)).isalpha()
     True
     """
+    return _plain_word(rng) if sometimes(rng, 0.5) else _wide_word(rng)
+
+
+def _plain_word(rng: random.Random) -> str:
     count = rng.choice((2, 2, 2, 3))
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(count)) + rng.choice(_CODAS)
+
+
+def _wide_word(rng: random.Random) -> str:
+    """A word of English, a word of pieces of two, or letters: what is never copied in training cannot be copied after it."""
+    kind = rng.random()
+    if kind < 0.2:
+        return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 9)))
+    if kind < 0.45:
+        return rng.choice(words.COMMON)
+    return "".join(_piece(rng, rng.choice(words.COMMON)) for _ in range(2))
+
+
+def _piece(rng: random.Random, word: str) -> str:
+    """Two to seven letters that stand side by side in a word; as often as not its beginning or its end."""
+    size = min(len(word), rng.randint(2, 7))
+    start = rng.choice((0, len(word) - size, rng.randint(0, len(word) - size)))
+    return word[start : start + size]
 
 
 def hangul_word(rng: random.Random) -> str:
