@@ -120,7 +120,7 @@ def test_packages_are_those_of_the_project() -> None:
     extras = project["optional-dependencies"]
     for extra, packages in installation.EXTRAS.items():
         assert {re.split(r"[\[<>=,; ]", requirement)[0] for requirement in extras[extra]} == set(packages)
-    assert set(installation.EXTRAS) == set(extras) - {"test"}
+    assert set(installation.EXTRAS) == set(extras) - {"test", "docs"}  # those are for who works on ostro
 
 
 def test_sizes_that_nobody_tells() -> None:

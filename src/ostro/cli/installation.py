@@ -18,6 +18,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "parquet": ("pyarrow",),
     "embeddings": ("wordllama",),
     "rag": ("faiss-cpu", "pypdf"),
+    "eval": ("lm-eval",),
     "plot": ("matplotlib",),
 }
 """Packages of every extra of pyproject.toml that is meant for users."""
