@@ -26,11 +26,11 @@ from ostro.finetune.trainer import Progress
 from recipes.ostro_mini import data, initial, tokenizer
 
 HERE = Path(__file__).parent
-STAGES = ("pretrain", "short", "sft", "dense", "mix", "more", "settle", "cited", "long", "dpo")
+STAGES = ("pretrain", "short", "sft", "dense", "mix", "more", "settle", "wide", "finish", "cited", "long", "dpo")
 _FILES = {
     "pretrain": ("pretrain",), "short": ("short",), "sft": ("sft",), "dense": ("dense",),
     "mix": ("sft", "dense"), "more": ("sft", "dense"), "settle": ("sft", "dense"),
-    "cited": ("cited",), "long": ("long",), "dpo": ("dpo",),
+    "wide": ("sft", "dense"), "finish": ("sft", "dense"), "cited": ("cited",), "long": ("long",), "dpo": ("dpo",),
 }  # fmt: skip
 _COUNTS = {
     "pretrain": 60_000,
