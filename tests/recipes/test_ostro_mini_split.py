@@ -125,27 +125,12 @@ def test_schemas_and_tools_are_split_as_wholes() -> None:
 
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    counts = [
-        "--pretrain",
-        "20",
-        "--short",
-        "30",
-        "--sft",
-        "30",
-        "--dense",
-        "20",
-        "--long",
-        "2",
-        "--dpo",
-        "10",
-        "--heldout",
-        "1",
-    ]
+    kinds = {"pretrain": 20, "short": 30, "sft": 30, "dense": 20, "cited": 10, "long": 2, "dpo": 10, "heldout": 1}
+    counts = [f"--{kind}={count}" for kind, count in kinds.items()]
     for folder in ("a", "b"):
         data.main(["--out", str(tmp_path / folder), *counts])
     assert f"{tmp_path / 'a' / 'dpo.jsonl'}: 10 records" in capsys.readouterr().out
     names = {path.name for path in (tmp_path / "a").iterdir()}
-    kinds = ("pretrain", "short", "sft", "dense", "long", "dpo", "heldout")
     assert names == {f"{kind}.jsonl" for kind in kinds}
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
