@@ -51,6 +51,10 @@ def test_sizes_are_those_of_the_loaded_model(variant: str, method: str, model: P
     assert found.weight_bytes == pytest.approx(loaded.get_memory_footprint(), rel=0.01)
     each = 2 + 4 + 8 if method == "full" else 4 + 8
     assert found.training_bytes == each * found.num_trained
+    if method == "full":
+        config = TrainConfig.from_dict(values(shape, "book.txt", dtype="bfloat16", optimizer="muon"))
+        matrices = sum(p.numel() for p in loaded.model.layers.parameters() if p.dim() == 2)
+        assert estimate(config, tokenizer_of(model)).training_bytes == each * found.num_trained - 4 * matrices
 
 
 def test_checkpointing_and_pairs_change_the_activations(model: Path, folder: Path) -> None:

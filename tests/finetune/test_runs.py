@@ -27,7 +27,7 @@ from ostro.finetune import (
 )
 from ostro.finetune.distributed import Group
 from ostro.finetune.model import new_model, tokenizer_of
-from ostro.finetune.run import _check_samples
+from ostro.finetune.run import _check_processes, _check_samples
 from ostro.transformers import AutoTokenizer
 
 TEXTS = [("It works.", "good"), ("It broke.", "bad"), ("I am glad.", "good"), ("Never again.", "bad")]
@@ -175,6 +175,12 @@ def test_samples_need_one_process_and_a_language_model(model: Path) -> None:
         _check_samples(config, Group(0, 2, torch.device("cpu")))
     with pytest.raises(ConfigError, match="a classifier writes no answers"):
         classify(ClassifyConfig.from_dict(values(model, "texts.jsonl", samples=samples)))
+
+
+def test_muon_needs_one_process(model: Path) -> None:
+    config = TrainConfig.from_dict(values(model, "book.txt", optimizer="muon"))
+    with pytest.raises(ConfigError, match=r"of 2 processes.*optimizer: adamw"):
+        _check_processes(config, Group(0, 2, torch.device("cpu")))
 
 
 def test_what_would_end_a_run_late_ends_it_before_its_first_step(model: Path, folder: Path) -> None:

@@ -76,6 +76,8 @@ def test_to_dict_and_back(tmp_path: Path) -> None:
         ("learning_rate: 2e-4", "seed: 3", "learning_rate is missing, and has no default: add it."),
         ("method: lora", "method: lores", "line 6: method must be full or lora or qlora, not 'lores'."),
         ("method: lora", "method: full", "line 7: lora is given with method: full"),
+        ("steps: 100", "steps: 1\noptimizer: sgd", "line 10: optimizer must be adamw or muon, not 'sgd'."),
+        ("steps: 100", "steps: 1\noptimizer: muon", "line 10: optimizer muon is for whole matrices, not for adapters"),
         ("  r: 8", "  target_modules: []", "line 8: lora.target_modules is empty"),
         ("  max_length: 128", "  eval: e.jsonl\n  eval_split: 0.1", "line 6: data.eval_split and eval are both given"),
         ("  max_length: 128", "  packing: 1", "line 5: data.packing must be true or false, not 1."),

@@ -16,6 +16,7 @@ from torch import nn
 
 from ostro.errors import CheckpointError
 from ostro.finetune.linear_loss import linear_cross_entropy
+from ostro.finetune.muon import orthogonalized
 from ostro.finetune.optimizer import Optimizer
 from ostro.finetune.schedule import Schedule
 
@@ -54,6 +55,51 @@ def test_updates_are_those_of_adamw_with_clipping() -> None:
     assert torch.allclose(ours.matrix, theirs.matrix, atol=1e-6)
     assert torch.allclose(ours.norm, theirs.norm, atol=1e-6)
     assert torch.equal(ours.frozen, torch.ones(2))
+
+
+class Layered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed_tokens = nn.Embedding(9, 16)
+        self.up_proj = nn.Linear(16, 24)
+        self.lm_head = nn.Linear(24, 9, bias=False)
+
+
+def gradients_of(model: nn.Module, step: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    return [torch.randn(each.shape, generator=generator) for each in model.parameters()]
+
+
+def test_muon_updates_the_matrices_of_layers_and_adamw_the_rest() -> None:
+    muon, adamw = Layered(), Layered()
+    settings: list[dict[str, Any]] = [{"optimizer": "muon"}, {}]
+    for model, chosen in zip((muon, adamw), settings, strict=True):
+        config = tiny_config(Path("unused"), weight_decay=0.1, max_grad_norm=0, **chosen)
+        optimizer = Optimizer(model.named_parameters(), config)
+        for step in range(4):
+            for parameter, grad in zip(model.parameters(), gradients_of(model, step), strict=True):
+                parameter.grad = grad
+            optimizer.step(0.01, 1.0)
+    oracle = nn.Parameter(Layered().up_proj.weight.detach().clone())
+    theirs = torch.optim.Muon([oracle], weight_decay=0.1, adjust_lr_fn="match_rms_adamw", lr=0.01)
+    for step in range(4):
+        oracle.grad = dict(zip(dict(muon.named_parameters()), gradients_of(muon, step), strict=True))["up_proj.weight"]
+        theirs.step()
+    assert torch.allclose(muon.up_proj.weight, oracle, atol=5e-4)  # of four updates of 0.002; both round to bfloat16
+    for name, parameter in muon.named_parameters():
+        assert torch.equal(parameter, adamw.get_parameter(name)) == (name != "up_proj.weight")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (3, 5, 24), (2, 24, 5)])
+def test_orthogonalized_matrices_have_singular_values_near_one(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    found = orthogonalized(matrices).float()
+    sizes = torch.linalg.svdvals(found)
+    assert sizes.min() > 0.6
+    assert sizes.max() < 1.3
+    assert torch.cosine_similarity(found.flatten(-2), (left @ right).flatten(-2), dim=-1).min() > 0.97
 
 
 def test_updates_too_small_for_bfloat16_are_not_lost() -> None:

@@ -26,6 +26,7 @@ from ostro.finetune.config_reader import BadKey, Source, load_yaml, parse_scalar
 Method = Literal["full", "lora", "qlora"]
 Dtype = Literal["float32", "bfloat16"]
 ScheduleName = Literal["cosine", "linear", "constant"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 def _at_least(owner: object, smallest: float, *keys: str) -> None:
@@ -115,6 +116,7 @@ class RunConfig:
     gradient_accumulation: int | None = None
     batch_tokens: int | None = None  # tokens of a step; another way to say gradient_accumulation
     gradient_checkpointing: bool = False
+    optimizer: OptimizerName = "adamw"  # muon: for the matrices of the layers, with AdamW for the rest
     learning_rate: float
     schedule: ScheduleName = "cosine"
     warmup_steps: int | None = None
@@ -206,6 +208,8 @@ class TrainConfig(RunConfig):
         super().__post_init__()
         if self.lora is not None and self.method == "full":
             raise BadKey("lora", "is given with method: full, which trains all weights. Use method: lora or qlora.")
+        if self.optimizer == "muon" and self.method != "full":
+            raise BadKey("optimizer", f"muon is for whole matrices, not for adapters (method: {self.method}): use adamw.")
 
     @property
     def lora_section(self) -> LoraSection:

@@ -17,6 +17,7 @@ from ostro.checkpoint.hub import resolve
 from ostro.finetune.classifier import MODELS, ClassifierFacts
 from ostro.finetune.config import PretrainConfig, TrainConfig
 from ostro.finetune.model import new_config, prepare
+from ostro.finetune.optimizer import is_inner_matrix
 from ostro.finetune.sections import ClassifyConfig, DpoConfig
 from ostro.tokenizer import Tokenizer
 from ostro.transformers import AutoConfig, AutoModelForCausalLM
@@ -57,7 +58,8 @@ def estimate(
     masters = 0 if own_width == 4 else 4
     sums = 4 if config.micro_batches > 1 else 0
     weight_bytes = (num_weights - num_trained - packed) * width + num_trained * own_width + int(packed * NF4_BITS / 8)
-    training_bytes = num_trained * (own_width + masters + sums + 8)
+    by_muon = sum(p.numel() for n, p in trained.items() if config.optimizer == "muon" and is_inner_matrix(n, p))
+    training_bytes = num_trained * (own_width + masters + sums + 8) - by_muon * 4  # it keeps one moment, not two
     rows = config.micro_batch_size * (2 if isinstance(config, DpoConfig) else 1)
     return Estimate(num_weights, num_trained, weight_bytes, training_bytes, _activations(model, config, rows, width))
 

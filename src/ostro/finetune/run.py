@@ -76,6 +76,7 @@ def _run(
     check_output(config, resume=resume)
     group = join(config.device)
     try:
+        _check_processes(config, group)
         _check_samples(config, group)
         told = watch if watch is not None and group.is_main else Watch()
         prepared = prepare(group, told)
@@ -91,6 +92,14 @@ def _run(
         return replace(result, path=path)
     finally:
         group.close()
+
+
+def _check_processes(config: TrainConfig | PretrainConfig, group: Group) -> None:
+    if group.size > 1 and config.optimizer == "muon":
+        raise ConfigError(
+            f"optimizer: muon needs each matrix whole, and of {group.size} processes each holds a part of it. Use "
+            "optimizer: adamw, or train in one process."
+        )
 
 
 def _check_samples(config: TrainConfig | PretrainConfig, group: Group) -> None:
