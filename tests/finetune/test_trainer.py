@@ -47,7 +47,13 @@ def losses(folder: Path) -> list[tuple[int, float]]:
 @pytest.mark.parametrize(("dtype", "optimizer"), [("float32", "adamw"), ("bfloat16", "adamw"), ("bfloat16", "muon")])
 def test_a_resumed_run_has_the_same_bits(tmp_path: Path, dtype: str, optimizer: str) -> None:
     # Dropout draws random numbers, so that the generator's state counts as well.
-    kwargs = {"dtype": dtype, "optimizer": optimizer, "gradient_accumulation": 2, "save_every": 4, "keep_checkpoints": 9}
+    kwargs = {
+        "dtype": dtype,
+        "optimizer": optimizer,
+        "gradient_accumulation": 2,
+        "save_every": 4,
+        "keep_checkpoints": 9,
+    }
     whole = trainer(tmp_path / "whole", tiny_model(dtype, attention_dropout=0.2), **kwargs)
     result = whole.run()
     assert result.steps == 10

@@ -81,12 +81,15 @@ def test_muon_updates_the_matrices_of_layers_and_adamw_the_rest() -> None:
             for parameter, grad in zip(model.parameters(), gradients_of(model, step), strict=True):
                 parameter.grad = grad
             optimizer.step(0.01, 1.0)
-    oracle = nn.Parameter(Layered().up_proj.weight.detach().clone())
+    start = Layered().up_proj.weight.detach().clone()
+    oracle = nn.Parameter(start.clone())
     theirs = torch.optim.Muon([oracle], weight_decay=0.1, adjust_lr_fn="match_rms_adamw", lr=0.01)
     for step in range(4):
         oracle.grad = dict(zip(dict(muon.named_parameters()), gradients_of(muon, step), strict=True))["up_proj.weight"]
         theirs.step()
-    assert torch.allclose(muon.up_proj.weight, oracle, atol=5e-4)  # of four updates of 0.002; both round to bfloat16
+    ours, other = (each.detach() - start for each in (muon.up_proj.weight, oracle))
+    assert torch.cosine_similarity(ours.flatten(), other.flatten(), dim=0) > 0.999  # both round to bfloat16
+    assert ours.norm() == pytest.approx(float(other.norm()), rel=0.01)
     for name, parameter in muon.named_parameters():
         assert torch.equal(parameter, adamw.get_parameter(name)) == (name != "up_proj.weight")
 

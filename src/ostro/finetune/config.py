@@ -209,7 +209,9 @@ class TrainConfig(RunConfig):
         if self.lora is not None and self.method == "full":
             raise BadKey("lora", "is given with method: full, which trains all weights. Use method: lora or qlora.")
         if self.optimizer == "muon" and self.method != "full":
-            raise BadKey("optimizer", f"muon is for whole matrices, not for adapters (method: {self.method}): use adamw.")
+            raise BadKey(
+                "optimizer", f"muon is for whole matrices, not for adapters (method: {self.method}): use adamw."
+            )
 
     @property
     def lora_section(self) -> LoraSection:

@@ -1,7 +1,7 @@
 """Muon: updates of matrices whose directions all have one size (Jordan et al. 2024).
 
-A matrix's momentum is replaced by the nearest orthogonal matrix, found by a few of Newton and Schulz's iterations, so that
-directions in which gradients are small are learnt as fast as those in which they are large. PyTorch has it as
+A matrix's momentum is replaced by the nearest orthogonal matrix, found by a few of Newton and Schulz's iterations, so
+that directions in which gradients are small are learnt as fast as those in which they are large. PyTorch has it as
 `torch.optim.Muon`, which takes one matrix after the other; here those of one shape, such as all layers' `up_proj`, go
 through the iterations together: a third of the time on two cores.
 """

@@ -17,7 +17,7 @@ _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def is_inner_matrix(name: str, parameter: torch.Tensor) -> bool:
-    """Whether Muon updates a parameter: a matrix of a layer. Embeddings, output matrices, norms and biases are left to AdamW.
+    """Whether Muon updates a parameter: a matrix of a layer. AdamW has embeddings, output matrices, norms and biases.
 
     >>> is_inner_matrix("model.layers.0.mlp.up_proj.weight", torch.zeros(4, 2))
     True
@@ -43,7 +43,7 @@ class Optimizer:
         self._sums: list[torch.Tensor] | None = None
         pairs = list(zip(self.names, self.masters, strict=True))
         inner = [m for n, m in pairs if config.optimizer == "muon" and is_inner_matrix(n, m)]
-        rest = [m for _, m in pairs if not any(m is each for each in inner)]
+        rest = [m for n, m in pairs if config.optimizer != "muon" or not is_inner_matrix(n, m)]
         self._parts: list[torch.optim.Optimizer] = []
         if rest:
             self._parts.append(_adamw(rest, config))
