@@ -27,7 +27,7 @@ from ostro.chat.normalize import SAFE_PROMPT
 from recipes.ostro_mini.pretrain import document
 from recipes.ostro_mini.sample import Sample, system
 from recipes.ostro_mini.split import Split
-from recipes.ostro_mini.tasks import TASKS, context, json_lines, passkey, recall
+from recipes.ostro_mini.tasks import TASKS, context, json_lines, passkey, recall, tools
 
 _PREFERENCES = {
     "refusal": 2.0, "harmless": 2.0, "context": 2.0, "abstention": 2.0, "json": 1.0, "tool": 1.0, "parallel_tools": 0.5,
@@ -36,7 +36,7 @@ _PREFERENCES = {
 
 
 _DENSE = {
-    "json": 1.5, "context": 3.0, "abstention": 1.5, "tool": 4.0, "parallel_tools": 3.5, "no_tool": 1.0, "tool_result": 0.7,
+    "json": 1.5, "context": 3.0, "abstention": 1.5, "tool": 3.5, "parallel_tools": 5.5, "no_tool": 1.0, "tool_result": 0.7,
     "few_shot": 3.0, "lookup": 1.5, "unknown": 0.4, "small_talk": 0.6,
 }  # fmt: skip
 _BESIDE_LONG = 4
@@ -45,6 +45,7 @@ _MANY: Mapping[str, Callable[[random.Random, Split], Sample]] = {
     "context": partial(context.generate, absent=False, dense=True),
     "abstention": partial(context.generate, absent=True, dense=True),
     "lookup": partial(recall.generate_lookup, dense=True),
+    "parallel_tools": tools.generate_many,
 }
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from ostro import machine
 from ostro.finetune import DpoConfig, TrainConfig, Watch, dpo, sft
-from ostro.finetune.trainer import Progress
+from ostro.finetune.trainer import Progress, TrainingInterrupted
 from recipes.ostro_mini import data, initial, tokenizer
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ _COUNTS = {
     "sft": 100_000,
     "dense": 100_000,
     "cited": 10_000,
-    "long": 500,
+    "long": 800,
     "dpo": 4_000,
     "heldout": 0,
 }
@@ -168,14 +168,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of every stage or of one",
     )
     given = parser.parse_args(arguments)
-    done = train(
-        given.out,
-        stages=given.stages,
-        config=HERE / "sizes" / f"{given.size}.json",
-        shards=given.shards,
-        seed=given.seed,
-        options=given.options,
-    )
+    try:
+        done = train(
+            given.out,
+            stages=given.stages,
+            config=HERE / "sizes" / f"{given.size}.json",
+            shards=given.shards,
+            seed=given.seed,
+            options=given.options,
+        )
+    except TrainingInterrupted as stop:
+        raise SystemExit(f"{stop} Give the same command again.") from None
     print(f"The model is in {done['path']}. Next: python -m recipes.ostro_mini.export --help")
 
 

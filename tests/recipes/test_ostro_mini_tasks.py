@@ -80,6 +80,9 @@ def test_dense_samples_ask_more_of_one_text() -> None:
     for name in ("json", "context", "abstention", "lookup"):
         dense, plain = ([len(s.messages) for s in each if s.task == name] for each in (samples, made(name)))
         assert sum(dense) / len(dense) > 1.5 * sum(plain) / len(plain)
+    calls = [len(s.answer.tool_calls) for s in samples if s.task == "parallel_tools"]
+    assert min(calls) == 2
+    assert max(calls) > 3
 
 
 def test_answers_without_their_system_prompt_are_not_trained() -> None:

@@ -13,6 +13,7 @@ import yaml
 from ostro import LLM
 from ostro.checkpoint.open import open_checkpoint
 from ostro.config.hf import from_hf
+from ostro.finetune.trainer import TrainingInterrupted
 from ostro.transformers import MistralConfig, MistralForCausalLM
 from recipes.ostro_mini import data, export, initial, train
 
@@ -63,6 +64,15 @@ def test_what_is_done_is_not_done_again(trained: tuple[Path, dict[str, Any]], mo
     monkeypatch.setattr(train.tokenizer, "main", lambda *_: pytest.fail("it learns the vocabulary again"))
     again = train.train(out, stages=out / "stages", config=out / "tiny.json", shards=1)
     assert again["stages"] == notes["stages"]
+
+
+def test_an_interrupted_command_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise TrainingInterrupted(7, tmp_path / "step-00000007", 2)
+
+    monkeypatch.setattr(train, "train", stopped)
+    with pytest.raises(SystemExit, match=r"Stopped after step 7;.* Give the same command again\."):
+        train.main(["--out", str(tmp_path)])
 
 
 def test_a_stage_that_was_interrupted_goes_on(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

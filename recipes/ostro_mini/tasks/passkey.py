@@ -9,27 +9,35 @@ from recipes.ostro_mini import pools, words
 from recipes.ostro_mini.sample import Answer, Sample, Task, user
 from recipes.ostro_mini.split import LANGUAGES, Language, Split, sometimes
 
+_NOUNS: Mapping[Language, tuple[str, ...]] = {
+    "en": ("pass key", "pass key", "pass key", "secret number"),
+    "ko": ("패스키", "패스키", "암호", "비밀번호"),
+}
 _INTRO: Mapping[Language, tuple[str, ...]] = {
     "en": (
-        "A pass key is hidden in the long text below. Find it and remember it; I will ask for it at the end.",
-        "Somewhere in this text there is a pass key. Remember it.",
-        "Read the text and find the pass key.",
+        "A {n} is hidden in the long text below. Find it and remember it; I will ask for it at the end.",
+        "Somewhere in this text there is a {n}. Remember it.",
+        "Read the text and find the {n}.",
     ),
     "ko": (
-        "아래의 긴 글 속에 패스키가 숨어 있습니다. 찾아서 기억하세요. 끝에서 물어보겠습니다.",
-        "이 글 어딘가에 패스키가 있습니다. 기억하세요.",
-        "글을 읽고 패스키를 찾으세요.",
+        "아래의 긴 글 속에 {n}가 숨어 있습니다. 찾아서 기억하세요. 끝에서 물어보겠습니다.",
+        "이 글 어딘가에 {n}가 있습니다. 기억하세요.",
+        "글을 읽고 {n}를 찾으세요.",
     ),
 }
 _NEEDLE: Mapping[Language, str] = {
-    "en": "The pass key is {key}. Remember it. {key} is the pass key.",
-    "ko": "패스키는 {key}입니다. 기억하세요. 패스키는 {key}입니다.",
+    "en": "The {n} is {key}. Remember it. {key} is the {n}.",
+    "ko": "{n}는 {key}입니다. 기억하세요. {n}는 {key}입니다.",
 }
 _QUESTION: Mapping[Language, tuple[str, ...]] = {
-    "en": ("What is the pass key?", "What is the pass key? The pass key is", "Tell me the pass key."),
-    "ko": ("패스키는 무엇인가요?", "패스키는?", "패스키를 알려 주세요."),
+    "en": ("What is the {n}?", "What is the {n}? The {n} is", "Tell me the {n}."),
+    "ko": ("{n}는 무엇인가요?", "{n}는?", "{n}를 알려 주세요."),
 }
-_ANSWER: Mapping[Language, str] = {"en": "The pass key is {key}.", "ko": "패스키는 {key}입니다."}
+_ANSWER: Mapping[Language, str] = {"en": "The {n} is {key}.", "ko": "{n}는 {key}입니다."}
+_ALONE: Mapping[Language, str] = {
+    "en": "What is the {n}? Answer with the number alone.",
+    "ko": "{n}는 무엇입니까? 숫자로만 답하세요.",
+}
 _FILLER: Mapping[Language, tuple[str, ...]] = {
     "en": (
         "The grass is green.", "The sky is blue.", "The sun is warm.", "Here we go.", "There and back.",
@@ -78,16 +86,20 @@ def build(
 
     An English sentence of filler is about 5 words. `key` is drawn from the split unless given.
 
-    >>> sample = build(random.Random(0), "train", "en", num_sentences=4, depth=0.5, key="12345")
+    >>> sample = build(random.Random(1), "train", "en", num_sentences=4, depth=0.5, key="12345")
     >>> sample.answer.content
     'The pass key is 12345.'
     """
-    key = key or passkey(rng, split)
+    key, noun = key or passkey(rng, split), rng.choice(_NOUNS[language])
     sentences = filler(rng, language, num_sentences)
     place = round(depth * num_sentences)
-    sentences.insert(place, _NEEDLE[language].format(key=key))
-    content = f"{rng.choice(_INTRO[language])}\n\n{' '.join(sentences)}\n\n{rng.choice(_QUESTION[language])}"
-    answer = Answer(_ANSWER[language].format(key=key))
+    sentences.insert(place, _NEEDLE[language].format(n=noun, key=key))
+    question, told = rng.choice(_QUESTION[language]), _ANSWER[language]
+    if sometimes(rng, 0.15):
+        question, told = _ALONE[language], "{key}"
+    intro, question = (form.format(n=noun) for form in (rng.choice(_INTRO[language]), question))
+    content = f"{intro}\n\n{' '.join(sentences)}\n\n{question}"
+    answer = Answer(told.format(n=noun, key=key))
     facts = {"key": key, "depth": depth, "num_sentences": num_sentences}
     return Sample("passkey", language, (user(content),), answer, facts=facts)
 

@@ -127,6 +127,20 @@ def generate(rng: random.Random, split: Split, *, parallel: bool = False) -> Sam
     return Sample(name, language, tuple(messages), answer, _definitions(rng, [tool, *rest]), rejected)
 
 
+def generate_many(rng: random.Random, split: Split) -> Sample:
+    """A request for two to five calls of several tools, so that more calls are learnt from one list of tools."""
+    language = rng.choice(LANGUAGES)
+    tools = [tool := make_tool(rng, split, language), *others(rng, split, tool, rng.choice((1, 2, 2, 3)))]
+    wanted = rng.sample(tools, rng.randint(2, len(tools)))
+    doubled = rng.choice(wanted) if sometimes(rng, 0.4) else None
+    asked = [request(rng, split, each, calls=2 if each is doubled else 1) for each in wanted]
+    *first, last = (each.clause() for each in asked)
+    said_so = f"{', '.join(first)} and {last}" if language == "en" else " 주고, ".join([*first, last])
+    answer = Answer(tool_calls=tuple(call for each in asked for call in each.calls))
+    messages = [*_opening(rng, split, language), user(frame(rng, language, said_so))]
+    return Sample("parallel_tools", language, tuple(messages), answer, _definitions(rng, tools))
+
+
 def _property(type: str, description: str) -> dict[str, object]:
     return {"type": type, "description": description}
 
