@@ -192,6 +192,16 @@ def phrase(rng: random.Random, split: Split, language: Language = "en") -> str:
     return " ".join(parts)
 
 
+_NOUNS_EN = (*words.NOUNS_EN, *words.COMMON)
+
+
+def noun(rng: random.Random, split: Split, language: Language = "en") -> str:
+    """A plain word, or a made-up one, that stands for a thing."""
+    if sometimes(rng, 0.3):
+        return invented(rng, split, language)
+    return pick(rng, split, words.NOUNS_KO if language == "ko" else _NOUNS_EN)
+
+
 Draw = Callable[[random.Random, Split, Language], str]
 
 

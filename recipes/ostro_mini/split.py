@@ -8,10 +8,13 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
+from recipes.ostro_mini import words
+
 Split: TypeAlias = Literal["train", "heldout"]
 Language: TypeAlias = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
 
+_COMMON = frozenset(words.COMMON)
 HELD_OUT_SHARE = 8
 """One of so many texts is held out."""
 
@@ -22,9 +25,13 @@ _T = TypeVar("_T")
 def split_of(text: str) -> Split:
     """The side a text is on, whatever its case: the same in every process and for ever.
 
+    Plain words of English (`words.COMMON`) are all on the side of training: questions and requests are made of them.
+
     >>> split_of("Seoul") == split_of("seoul")
     True
     """
+    if text.lower() in _COMMON:
+        return "train"
     digest = hashlib.blake2b(text.lower().encode(), digest_size=4).digest()
     return "heldout" if int.from_bytes(digest, "big") % HELD_OUT_SHARE == 0 else "train"
 

@@ -1,7 +1,7 @@
 """Trains ostro-mini from nothing: `python -m recipes.ostro_mini.train --out DIR`.
 
 The stages are files of `ostro.finetune`: documents, short conversations, all conversations, more of the hard ones, both
-together (three times, with other rates), answers that cite passages, long ones, preferences. Data, vocabulary and the
+together (six times, with other rates), answers that cite passages, long ones, preferences. Data, vocabulary and the
 weights to begin with (`initial.py`) are made first. Whatever is there already is not made again, and a stage that was
 interrupted (Ctrl-C, SIGTERM, a power cut) goes on at its newest checkpoint: the same command is given again. On one GPU:
 
@@ -26,11 +26,12 @@ from ostro.finetune.trainer import Progress, TrainingInterrupted
 from recipes.ostro_mini import data, initial, tokenizer
 
 HERE = Path(__file__).parent
-STAGES = ("pretrain", "short", "sft", "dense", "mix", "more", "settle", "wide", "finish", "cited", "long", "dpo")
+STAGES = ("pretrain", "short", "sft", "dense", "mix", "more", "settle", "wide", "calls", "finish", "cited", "long", "dpo")
 _FILES = {
     "pretrain": ("pretrain",), "short": ("short",), "sft": ("sft",), "dense": ("dense",),
     "mix": ("sft", "dense"), "more": ("sft", "dense"), "settle": ("sft", "dense"),
-    "wide": ("sft", "dense"), "finish": ("sft", "dense"), "cited": ("cited",), "long": ("long",), "dpo": ("dpo",),
+    "wide": ("sft", "dense"), "calls": ("sft", "dense"), "finish": ("sft", "dense"),
+    "cited": ("cited",), "long": ("long",), "dpo": ("dpo",),
 }  # fmt: skip
 _COUNTS = {
     "pretrain": 60_000,

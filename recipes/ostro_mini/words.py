@@ -69,7 +69,7 @@ early earth easily eastern economy edition education effect efficient effort eig
 emergency emotion emperor emphasis employ empty encourage enemy energy engine engineer enjoy enormous enough ensure enter entertain entire entrance
 envelope environment episode equal equipment error escape especially essay establish estimate ethical european evening event eventually evidence
 exactly examine example excellent except exchange excitement exercise exhibition exist expand expect expensive experience experiment expert explain
-explore explosion export express extend extra extreme fabric factor factory fahrenheit failure fairly faith familiar family famous fantastic farmer
+explore explosion export express extend extra extreme fabric factor factory fahrenheit failure fairly faith fake familiar family famous fantastic farmer
 fashion father fault favour feature february federal feeling female fence festival fever fiction field fifteen fight figure final finance finger
 finish fireplace fisherman fitness flavour flexible flight floor flower fluent focus follow football foreign forest forever forget formal fortune
 forward foundation fountain frame freedom freeze frequent fresh friday friend frighten frozen fruit function fundamental funeral funny furniture

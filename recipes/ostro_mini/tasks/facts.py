@@ -15,6 +15,30 @@ from recipes.ostro_mini.pools import Draw, articles, plain, topic
 from recipes.ostro_mini.split import Language, Split
 
 _number = plain(pools.number)
+_MOMENTS: Mapping[Language, tuple[str, ...]] = {
+    "en": (
+        "every Monday", "every Friday", "every morning", "every day", "once a week", "once a month", "twice a year", "in May",
+        "in winter", "on Tuesdays", "on the first of March", "before lunch", "after the holidays", "every three years",
+    ),
+    "ko": (
+        "매주 월요일에", "매주 금요일에", "매일 아침", "한 달에 한 번", "일주일에 한 번", "일 년에 두 번", "5월에", "겨울에",
+        "점심 전에", "휴가 뒤에", "3월 1일에", "3년마다",
+    ),
+}  # fmt: skip
+_AT: Mapping[Language, str] = {"en": "at {0}", "ko": "{0}에"}
+_IS_DONE = "cleaned checked painted repaired opened closed used moved watered emptied washed tested".split()
+_DID = "painted built found bought broke repaired sold designed brought opened".split()
+_TO_DO = "clean open start repair move close carry".split()
+_DOES_KO = "청소 점검 수리 사용 교체 세척 소독".split()
+
+
+def _moment(rng: random.Random, split: Split, language: Language) -> str:
+    """When, or how often."""
+    if rng.random() < 0.25:
+        return _AT[language].format(pools.clock(rng, split))
+    return rng.choice(_MOMENTS[language])
+
+
 _KOREAN_PARTICLES = ("은는", "이가", "을를", "과와")
 
 
@@ -69,6 +93,14 @@ _ENGLISH: Sequence[Relation] = (
     Relation("The price of the {s} is {v}.", ("What is the price of the {s}?", "How much is the {s}?"), "thing", plain(pools.decimal)),
     Relation("The weight of the {s} is {v} grams.", ("What is the weight of the {s}?", "How heavy is the {s}?"), "thing", _number),
     Relation("The color of the {s} is {v}.", ("What is the color of the {s}?", "What color is the {s}?"), "thing", pools.invented),
+    Relation("The {s} is in {v}.", ("Where is the {s}?",), "plain", pools.city),
+    Relation("The {s} stands next to the {v}.", ("What does the {s} stand next to?",), "plain", pools.noun),
+    Relation("The {s} belongs to {v}.", ("Who does the {s} belong to?", "To whom does the {s} belong?"), "plain", pools.person),
+    Relation("The {s} is made of {v}.", ("What is the {s} made of?",), "plain", pools.noun),
+    Relation("The {s} costs {v} dollars.", ("How much does the {s} cost?", "What does the {s} cost?"), "plain", _number),
+    *(Relation(f"The {{s}} is {done} {{v}}.", (f"When is the {{s}} {done}?", f"How often is the {{s}} {done}?"), "plain", _moment) for done in _IS_DONE),
+    *(Relation(f"{{v}} {did} the {{s}}.", (f"Who {did} the {{s}}?",), "plain", pools.person) for did in _DID),
+    *(Relation(f"To {do} the {{s}}, use {{v}}.", (f"How do I {do} the {{s}}?", f"What do I use to {do} the {{s}}?"), "plain", pools.phrase) for do in _TO_DO),
 )  # fmt: skip
 _KOREAN: Sequence[Relation] = (
     Relation("{s}의 수도는 {v}입니다.", ("{s}의 수도는 어디인가요?", "{s}의 수도는?"), "land", pools.name),
@@ -93,9 +125,16 @@ _KOREAN: Sequence[Relation] = (
     Relation("{s}의 가격은 {v}원입니다.", ("{s}의 가격은 얼마인가요?",), "thing", _number),
     Relation("{s}의 무게는 {v}그램입니다.", ("{s}의 무게는 얼마인가요?",), "thing", _number),
     Relation("{s}의 색은 {v}입니다.", ("{s}의 색은 무엇인가요?",), "thing", pools.invented),
+    Relation("{s:은는} {v}에 있습니다.", ("{s:은는} 어디에 있나요?",), "plain", pools.city),
+    Relation("{s:은는} {v} 옆에 있습니다.", ("{s:은는} 무엇 옆에 있나요?",), "plain", pools.noun),
+    Relation("{s}의 재료는 {v}입니다.", ("{s}의 재료는 무엇인가요?",), "plain", pools.noun),
+    Relation("{s}의 주인은 {v}입니다.", ("{s}의 주인은 누구인가요?",), "plain", pools.person),
+    Relation("{s:을를} 만든 사람은 {v}입니다.", ("{s:을를} 만든 사람은 누구인가요?", "{s:은는} 누가 만들었나요?"), "plain", pools.person),
+    Relation("{s}의 값은 {v}원입니다.", ("{s}의 값은 얼마인가요?", "{s:은는} 얼마인가요?"), "plain", _number),
+    *(Relation(f"{{s:은는}} {{v}} {do}합니다.", (f"{{s:은는}} 언제 {do}하나요?", f"{{s:은는}} 얼마나 자주 {do}하나요?"), "plain", _moment) for do in _DOES_KO),
 )  # fmt: skip
 RELATIONS: Mapping[Language, Sequence[Relation]] = {"en": _ENGLISH, "ko": _KOREAN}
-KINDS = ("land", "firm", "person", "place", "thing")
+KINDS = ("land", "firm", "person", "place", "thing", "plain")
 
 _PLACES_EN = "library museum hotel school bakery theater station pool market garden tower bank".split()
 _PLACES_KO = "도서관 박물관 호텔 학교 빵집 극장 역 수영장 시장 정원 탑 은행".split()
@@ -104,9 +143,11 @@ _THINGS_KO = "램프 전화기 시계 카메라 의자 자전거 라디오 책�
 
 
 def subject(rng: random.Random, split: Split, language: Language, kind: str) -> str:
-    """A name for a subject of the kind: `Kavora`, `Tren Kolo`, `library of Kavora`."""
+    """A name for a subject of the kind: `Kavora`, `Tren Kolo`, `library of Kavora`, `oven`."""
     if kind == "person":
         return pools.person(rng, split, language)
+    if kind == "plain":
+        return pools.noun(rng, split, language)
     made = pools.name(rng, split, language)
     if kind in ("land", "firm"):
         return made

@@ -143,7 +143,7 @@ def _tool_name(rng: random.Random, verb: str, noun: str) -> str:
 
 def make_parameters(rng: random.Random, split: Split, count: int) -> list[Parameter]:
     """Parameters of different kinds; some keys are made-up words, some allow made-up words only."""
-    parameters = []
+    parameters: list[Parameter] = []
     for kind in rng.sample(KINDS, count):
         key = rng.choice(kind.keys)
         choices: tuple[str, ...] = ()
@@ -152,8 +152,9 @@ def make_parameters(rng: random.Random, split: Split, count: int) -> list[Parame
                 key = pools.invented(rng, split)
             if kind.type == "string" and sometimes(rng, 0.6):
                 choices = tuple(several(rng, rng.choice((2, 3)), lambda: pools.invented(rng, split)))
-        parameters.append(Parameter(key, kind, choices))
-    if count > 1 and sometimes(rng, 0.15):
+        if all(key != other.key for other in parameters):  # a made-up key may be one of another kind
+            parameters.append(Parameter(key, kind, choices))
+    if len(parameters) > 1 and sometimes(rng, 0.15):
         last = parameters[-1]
         parameters[-1] = Parameter(last.key, last.kind, last.choices, is_required=False)
     return parameters
