@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1] / "src" / "ostro"
 
 FLOORS: dict[str, int] = {
     "errors": 0, "log": 0, "env": 0, "machine": 0, "pages": 0, "plots": 0, "json_schema": 0, "config": 0,
-    "tokenizer": 1, "chat": 1, "checkpoint": 1, "images": 1,
+    "tokenizer": 1, "chat": 1, "checkpoint": 1, "images": 1, "endpoint": 1,
     "ops": 2,
     "models": 3,
     "cache": 4,

@@ -26,7 +26,21 @@ from ostro.finetune.trainer import Progress, TrainingInterrupted
 from recipes.ostro_mini import data, initial, tokenizer
 
 HERE = Path(__file__).parent
-STAGES = ("pretrain", "short", "sft", "dense", "mix", "more", "settle", "wide", "calls", "finish", "cited", "long", "dpo")
+STAGES = (
+    "pretrain",
+    "short",
+    "sft",
+    "dense",
+    "mix",
+    "more",
+    "settle",
+    "wide",
+    "calls",
+    "finish",
+    "cited",
+    "long",
+    "dpo",
+)
 _FILES = {
     "pretrain": ("pretrain",), "short": ("short",), "sft": ("sft",), "dense": ("dense",),
     "mix": ("sft", "dense"), "more": ("sft", "dense"), "settle": ("sft", "dense"),

@@ -61,7 +61,7 @@ def test_a_served_model_writes_records(
 
     refused = run(*command, "--count", 5)
     assert refused.code == 1
-    assert "The endpoint refuses the request (status 401)" in refused.err
+    assert f"The endpoint {address}/v1 refuses the request (status 401)" in refused.err
     unset = run(*command, "--count", 5, "--api-key-env", "NO_SUCH_KEY")
     assert unset.code == 2
     assert "The environment variable NO_SUCH_KEY is not" in unset.err

@@ -211,14 +211,6 @@ def test_a_busy_server_is_asked_again(strange: _Server) -> None:
         asked(strange, retries=2).generate(["a"], GREEDY)
 
 
-def test_what_was_never_there_is_not_waited_for() -> None:
-    with (
-        EndpointSubject("http://127.0.0.1:9/v1", "m", first_pause=3600) as subject,
-        pytest.raises(ServiceError, match="cannot be reached"),
-    ):
-        subject.generate(["a"], GREEDY)
-
-
 def test_wrong_answers_are_named(strange: _Server) -> None:
     subject = asked(strange, retries=0)
     for body in (b"[]", b'{"choices": []}', b'{"choices": [3]}', b"<html>"):
@@ -226,9 +218,10 @@ def test_wrong_answers_are_named(strange: _Server) -> None:
         with pytest.raises(ServiceError, match="answered with something"):
             subject.generate(["a"], GREEDY)
     streams = {
-        b"data: {}\n\n": "ended the answer without",
-        b"data: [[\n\n": "no JSON",
-        b'data: {"error": {"message": "broken"}}\n\n': "breaks off: broken",
+        b"data: {}\n\n": "before it was whole",
+        b"data: [[\n\n": "no completion",
+        GOOD: "before it was whole",  # a latency needs a stream
+        b'data: {"error": {"message": "broken"}}\n\n': "amid its answer: broken",
     }
     for body, words in streams.items():
         strange.answers = [(200, body)]
@@ -249,15 +242,10 @@ def test_wrong_answers_are_named(strange: _Server) -> None:
     assert strange.paths.count("/tokenize") == 1
 
 
-def test_streams_that_are_no_completions(strange: _Server) -> None:
-    subject = asked(strange, retries=0)
-    for chunk in ('{"choices": 3}', '{"choices": ["x"]}', '{"choices": [{"delta": "x"}]}'):
-        strange.answers = [(200, f"data: {chunk}\n\n".encode())]
-        with pytest.raises(ServiceError, match="no completion"):
-            subject.stream("a", GREEDY)
+def test_streams_with_odd_parts(strange: _Server) -> None:
     odd = b'data: {"choices": [{"text": 3}, {"text": "b"}], "usage": 7}\n\ndata: [DONE]\n\n'
     strange.answers = [(200, odd)]
-    assert subject.stream("a", GREEDY).text == "b"
+    assert asked(strange, retries=0).stream("a", GREEDY).text == "b"
 
 
 def test_a_tokenizer_of_another_form_is_none(strange: _Server) -> None:
@@ -302,16 +290,9 @@ def test_ostros_server_says_what_is_too_long(endpoint: EndpointSubject) -> None:
             ask()
 
 
-@pytest.mark.parametrize("key", ["the-key\nb", "열쇠"])
-def test_keys_that_cannot_be_sent_are_not_told(key: str) -> None:
-    with pytest.raises(RequestError, match="cannot be sent") as refused:
-        EndpointSubject("http://127.0.0.1:9/v1", "m", api_key=key)
-    assert key not in str(refused.value)
-
-
-def test_an_address_that_is_none() -> None:
+def test_the_address_is_checked_before_anything_is_asked() -> None:
     with pytest.raises(RequestError, match="is no address"):
-        EndpointSubject("http://[::1/v1", "m")
+        EndpointSubject("127.0.0.1", "m")
 
 
 def test_the_connections_end_with_the_block(strange: _Server) -> None:
@@ -326,14 +307,6 @@ def test_the_connections_end_with_the_block(strange: _Server) -> None:
     with pytest.raises(ServiceError), failing:
         failing.generate(["a"], GREEDY)
     assert failing._connection._client.is_closed
-
-
-def test_a_server_that_is_not_there() -> None:
-    with (
-        EndpointSubject("http://127.0.0.1:9/v1", "m", retries=0) as subject,
-        pytest.raises(ServiceError, match="cannot be reached"),
-    ):
-        subject.generate(["a"], GREEDY)
 
 
 def test_the_total_is_finite(local: LocalSubject) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostro.errors import ConfigError, DataError, ServiceError
+from ostro.errors import ConfigError, DataError, RequestError, ServiceError
 from ostro.finetune.records import ChatRecord, PreferenceRecord, read_records
 from ostro.finetune.synth import Endpoint, SynthTask, synthesize
 from ostro.finetune.synth.near import NearIndex, plain
@@ -253,13 +253,12 @@ def test_busy_servers_are_asked_again_and_others_are_not(serve: Callable[..., Se
         synthesize(TASK, endpoint(odd), tmp_path / "d", count=1)
 
 
-def test_endpoints_that_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ServiceError, match="'localhost' is no address such as"):
+def test_endpoints_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="'localhost' is no address such as"):
         Endpoint("localhost", "m")
-    nowhere = Endpoint("http://127.0.0.1:9", "m", retries=1, first_pause=0.001)
+    nowhere = Endpoint("http://127.0.0.1:9", "m")
     with pytest.raises(ServiceError, match="cannot be reached"):
         synthesize(TASK, nowhere, tmp_path / "a", count=1, concurrency=1)
-    assert "It is asked again, up to 1 times." in caplog.text  # or a user would wait half a minute for nothing
 
 
 def test_a_model_that_only_repeats_itself_ends_the_run(serve: Callable[..., Server], tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_azure(server: _Server, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path == "/embeddings?api-version=2024-05-01-preview"
     assert (headers["api-key"], body["input_type"]) == ("secret", "query")
     assert "secret" not in str(remote.choice)
+    assert remote.choice.url == f"http://127.0.0.1:{server.server_port}"  # as given: a collection is opened by it
     remote.close()
 
 
@@ -88,7 +89,7 @@ def test_busy_is_asked_again_and_refusal_is_told(server: _Server) -> None:
     server.refusals = [429, 503]
     assert remote.vectors(["abc"], "document").shape == (1, 2)
     server.refusals = [503, 503, 503]
-    with pytest.raises(ServiceError, match=r"status 503\): not now It was asked 3 times"):
+    with pytest.raises(ServiceError, match=r"status 503\): not now\. It was asked 3 times"):
         remote.vectors(["abc"], "document")
     server.refusals = [401]
     with pytest.raises(ServiceError, match=r"status 401\): not now"):

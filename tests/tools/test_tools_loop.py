@@ -198,10 +198,9 @@ def test_an_endpoint_that_sends_calls_in_fragments() -> None:
     ("reply", "words"),
     [
         (always(404, {"error": {"message": "no such model"}})(None, None), "status 404.*no such model"),  # type: ignore[arg-type]
-        (always(500, b"<html>")(None, None), "it gives no reason"),  # type: ignore[arg-type]
         (stream(chunk(content="a"), {"error": {"message": "out of memory"}}), "amid its answer: out of memory"),
         (stream(chunk(content="a")), "before it was whole"),
-        (stream("no json"), "no JSON"),
+        (stream("no json"), "no completion"),
     ],
 )
 def test_an_endpoint_that_fails(reply: Any, words: str) -> None:
@@ -209,8 +208,17 @@ def test_an_endpoint_that_fails(reply: Any, words: str) -> None:
         run_chat(Endpoint(fake.url, "tiny"), HELLO, ToolBox([look], policy="allow"))
 
 
-def test_an_endpoint_that_is_not_there() -> None:
-    with pytest.raises(ServiceError, match="cannot be reached"):
-        run_chat(Endpoint("http://127.0.0.1:1", "tiny"), HELLO, ToolBox([], policy="allow"))
+def test_an_endpoint_that_does_not_stream() -> None:
+    message = {"role": "assistant", "content": None, "tool_calls": [whole(0, "look", '{"at": "it"}')]}
+    reply = {"choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}]}
+    with serving(always(200, reply)) as fake:
+        model, box = Endpoint(f"{fake.url}/chat/completions", "tiny"), ToolBox([look], policy="allow")
+        answer = model.answer(HELLO, box, tool_choice="auto", parallel=True, tell=lambda _: None)
+    assert [(call.name, call.arguments) for call in answer.tool_calls] == [("look", '{"at": "it"}')]
+
+
+def test_what_an_endpoint_cannot_be_given() -> None:
+    with pytest.raises(RequestError, match="is no address"):
+        Endpoint("127.0.0.1:1", "tiny")
     with pytest.raises(RequestError, match="top_k cannot be sent"):
         Endpoint("http://127.0.0.1:1", "tiny", params=SamplingParams(top_k=3))

@@ -9,9 +9,10 @@ from functools import cached_property
 from time import monotonic
 from typing import Any, Self
 
+from ostro.endpoint import Server
 from ostro.engine.params import SamplingParams
 from ostro.errors import RequestError, ServiceError
-from ostro.evaluate.http import Connection
+from ostro.evaluate.http import EvaluatedServer
 from ostro.evaluate.subject import Answer, Likelihood, Question, moved_spaces, params_of_each, split_tokens
 
 _SENT = ("temperature", "top_p", "max_tokens", "seed", "presence_penalty", "frequency_penalty")
@@ -39,7 +40,8 @@ class EndpointSubject:
     ) -> None:
         self.name = model
         self.batch_size = concurrency
-        self._connection = Connection(url, api_key, timeout=timeout, retries=retries, first_pause=first_pause)
+        self._server = Server(url, api_key)
+        self._connection = EvaluatedServer(self._server, timeout=timeout, retries=retries, first_pause=first_pause)
         self._has_tokenizer: bool | None = None
         self._max_model_len: int | None = None
 
@@ -61,7 +63,7 @@ class EndpointSubject:
 
     def describe(self) -> dict[str, Any]:
         """The address and the model; a server does not say what its weights are."""
-        return {"kind": "endpoint", "url": self._connection.base_url, "model": self.name}
+        return {"kind": "endpoint", "url": self._server.address, "model": self.name}
 
     def generate(
         self, questions: Sequence[Question], params: SamplingParams | Sequence[SamplingParams]
@@ -162,7 +164,7 @@ class EndpointSubject:
                 _count(usage, "completion_tokens"), monotonic() - began,
             )  # fmt: skip
         except (TypeError, KeyError, IndexError, AttributeError):
-            raise ServiceError(f"{self._connection.base_url} answered with something that is no completion.") from None
+            raise ServiceError(f"{self._server.name} answered with something that is no completion.") from None
 
     def _likelihood(self, pair: tuple[str, str]) -> Likelihood:
         context, continuation = pair
@@ -210,7 +212,7 @@ class EndpointSubject:
 
     def _no_way(self, what: str) -> str:
         return (
-            f"{self._connection.base_url} does not give {what}, which this evaluation needs: run it on the model "
+            f"{self._server.name} does not give {what}, which this evaluation needs: run it on the model "
             "itself, without --endpoint."
         )
 
@@ -231,7 +233,7 @@ class EndpointSubject:
             return None
         ids = self._ids_of(text, adds_bos=adds_bos)
         if ids is None:
-            raise ServiceError(f"{self._connection.base_url} has a /tokenize and gives no token ids of {text[:40]!r}.")
+            raise ServiceError(f"{self._server.name} has a /tokenize and gives no token ids of {text[:40]!r}.")
         return ids
 
     def _ids_of(self, text: str, *, adds_bos: bool) -> list[int] | None:
@@ -259,7 +261,7 @@ class _Gathered:
     def add(self, chunk: Mapping[str, Any]) -> None:
         usage = chunk.get("usage")
         self._usage = usage if isinstance(usage, Mapping) else self._usage
-        for choice in _choices(chunk):
+        for choice in chunk.get("choices") or ():
             self._finish = choice.get("finish_reason") or self._finish
             text = choice["text"] if "text" in choice else (choice.get("delta") or {}).get("content")
             if isinstance(text, str) and text:
@@ -274,15 +276,6 @@ class _Gathered:
         return Answer(
             "".join(self._pieces), self._finish, *counts, monotonic() - self._began, first, tuple(self._times)
         )
-
-
-def _choices(chunk: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    choices = chunk.get("choices") or []
-    if not isinstance(choices, list) or not all(
-        isinstance(each, Mapping) and isinstance(each.get("delta") or {}, Mapping) for each in choices
-    ):
-        raise ServiceError("The endpoint streams something that is no completion.")
-    return choices
 
 
 def _fields(params: SamplingParams) -> dict[str, Any]:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ostro.chat.answers import CallDelta, TextDelta
 from ostro.chat.messages import ToolCall
+from ostro.endpoint import Connection, Server
 from ostro.engine.params import SamplingParams
 from ostro.errors import RequestError, ServiceError
-from ostro.tools.http import client, unreachable
 from ostro.tools.models import Messages, ModelAnswer, Telling
 from ostro.tools.toolbox import ToolBox
 
-if TYPE_CHECKING:
-    import httpx
-
 _SENT = ("temperature", "top_p", "max_tokens", "seed", "presence_penalty", "frequency_penalty", "stop")
-_SERVICE = "The endpoint"
 
 
 class Endpoint:
     """A server at `base_url` (with its /v1, if it has one) and the `model` that it is asked for.
 
-    Of `params` those that OpenAI's protocol has are sent; RequestError for another that is set. `timeout` is the
-    longest silence in seconds.
+    Of `params` those that OpenAI's protocol has are sent; RequestError for another that is set, and for an address or
+    a key that is none. `timeout` is the longest silence in seconds.
     """
 
     def __init__(
@@ -38,9 +33,8 @@ class Endpoint:
         params: SamplingParams | None = None,
         timeout: float = 600.0,
     ) -> None:
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._server = Server(base_url, api_key)
         self._model = model
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = timeout
         self._fields = _fields(params)
 
@@ -53,19 +47,10 @@ class Endpoint:
             body |= {"tools": toolbox.described(), "tool_choice": _choice(tool_choice)}
             if not parallel:
                 body["parallel_tool_calls"] = False
-        collected = _Collected()
-        import httpx
-
-        with client(_SERVICE, self._timeout) as opened:
-            try:
-                with opened.stream("POST", self._url, json=body, headers=self._headers) as response:
-                    _check(response)
-                    for chunk in _events(response):
-                        collected.add(chunk, tell)
-            except httpx.TimeoutException:
-                raise ServiceError(f"{_SERVICE} was silent for {self._timeout:g} seconds.") from None
-            except httpx.HTTPError as error:
-                raise unreachable(f"{_SERVICE} {self._url}", error) from None
+        collected = _Collected(self._server.name)
+        with Connection(self._server, timeout=self._timeout) as connection:
+            for chunk in connection.events("/chat/completions", body, may_be_whole=True):
+                collected.add(chunk, tell)
         return collected.answer(tell)
 
 
@@ -73,14 +58,12 @@ class Endpoint:
 class _Collected:
     """The pieces of a streamed answer; calls may come whole or in fragments, told apart by their index."""
 
+    server: str
     content: list[str] = field(default_factory=list)
     calls: dict[int, dict[str, str]] = field(default_factory=dict)
     finish_reason: str | None = None
 
     def add(self, chunk: Mapping[str, Any], tell: Telling) -> None:
-        if error := chunk.get("error"):
-            message = error.get("message") if isinstance(error, Mapping) else error
-            raise ServiceError(f"{_SERVICE} failed amid its answer: {message}")
         for choice in chunk.get("choices") or ():
             delta = choice.get("delta") or {}
             if text := delta.get("content"):
@@ -104,7 +87,7 @@ class _Collected:
         for index, call in enumerate(calls):
             tell(CallDelta(index, call))
         if self.finish_reason is None:
-            raise ServiceError(f"{_SERVICE} ended its answer before it was whole.")
+            raise ServiceError(f"{self.server} ended its answer before it was whole.")
         return ModelAnswer("".join(self.content), tuple(calls), self.finish_reason)
 
 
@@ -126,29 +109,3 @@ def _fields(params: SamplingParams | None) -> dict[str, Any]:
     if other := [name for name in changed if name not in _SENT]:
         raise RequestError(f"{other[0]} cannot be sent to an endpoint; these can: {', '.join(_SENT)}.", param=other[0])
     return {name: list(value) if name == "stop" else value for name, value in changed.items()}
-
-
-def _check(response: httpx.Response) -> None:
-    if response.status_code == 200:
-        return
-    try:
-        body = json.loads(response.read())
-    except (ValueError, RecursionError):
-        body = {}
-    error = body.get("error") if isinstance(body, Mapping) else None
-    message = error.get("message") if isinstance(error, Mapping) else None
-    raise ServiceError(
-        f"{_SERVICE} refuses the request (status {response.status_code}): {message or 'it gives no reason'}"
-    )
-
-
-def _events(response: httpx.Response) -> Iterator[Mapping[str, Any]]:
-    for line in response.iter_lines():
-        if not line.startswith("data:") or (data := line[5:].strip()) == "[DONE]":
-            continue
-        try:
-            chunk = json.loads(data)
-        except (ValueError, RecursionError):
-            raise ServiceError(f"{_SERVICE} sent an event that is no JSON.") from None
-        if isinstance(chunk, Mapping):
-            yield chunk
