@@ -72,7 +72,10 @@ def _wide_word(rng: random.Random) -> str:
         return "".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 9)))
     if kind < 0.45:
         return rng.choice(words.COMMON)
-    return "".join(_piece(rng, rng.choice(words.COMMON)) for _ in range(2))
+    return "".join(_piece(rng, rng.choice(_SOURCES)) for _ in range(2)).lower()
+
+
+_SOURCES = (*words.COMMON, *words.FIRST_NAMES, *words.LAST_NAMES, *words.CITIES_EN * 3)
 
 
 def _piece(rng: random.Random, word: str) -> str:
@@ -83,7 +86,11 @@ def _piece(rng: random.Random, word: str) -> str:
 
 
 def hangul_word(rng: random.Random) -> str:
-    """A made-up Korean word of two or three syllables."""
+    """A made-up Korean word of two or three syllables, at times with a piece of a city's name in it."""
+    if sometimes(rng, 0.2):
+        parts = [_piece(rng, rng.choice(words.CITIES_KO))[:2], *rng.choices(HANGUL, k=rng.choice((1, 2)))]
+        rng.shuffle(parts)
+        return "".join(parts)
     return "".join(rng.choices(HANGUL, k=rng.choice((2, 2, 3))))
 
 
