@@ -141,11 +141,14 @@ def cited_samples(count: int, seed: int) -> Iterator[Sample]:
 
 
 def long_samples(count: int, seed: int, sentences: tuple[int, int] = (60, 600)) -> Iterator[Sample]:
-    """Passkeys in texts of up to so many sentences, and behind each a few samples of all tasks, which keep those alive."""
+    """Passkeys in texts of so many sentences, every other one long, and behind each a few samples of all tasks, which
+    keep those alive.
+    """
+    lengths = itertools.cycle((sentences, (sentences[1] // 2, sentences[1])))
     rng = random.Random(f"long {seed}")
     others = samples(count * _BESIDE_LONG, seed + 2_000_000)
     for _ in range(count):
-        yield passkey.generate(rng, "train", lengths=sentences)
+        yield passkey.generate(rng, "train", lengths=next(lengths))
         yield from itertools.islice(others, _BESIDE_LONG)
 
 

@@ -65,10 +65,7 @@ def _limits(report: Report) -> Iterator[str]:
         "in the form of one of them, usually a wrong one."
     )
     yield "- English and Korean; of other languages it has seen characters only, as things to copy."
-    yield (
-        "- It copies made-up words better than many real ones, whose pieces its training hardly had: it may write "
-        "`strawber` for `strawberry`."
-    )
+    yield "- It misspells a rare word or name now and then, and finds a pass key less surely the longer the text is."
     yield "- Refusals are learnt phrases, not judgement. It is no filter for anything."
     missed = short_of(report)
     if missed:
